@@ -1,0 +1,24 @@
+"""Turns nodes of ONNX models into TensorRT plugins.
+
+`onnx2plugin` and `generate` are the functions to call; both are imported when first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from plugin_autogen.errors import PluginAutogenError
+
+if TYPE_CHECKING:
+    from plugin_autogen.api import GenerationResult, PluginReport, generate, onnx2plugin
+
+__version__ = "0.1.0"
+__all__ = ["GenerationResult", "PluginAutogenError", "PluginReport", "generate", "onnx2plugin"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from plugin_autogen import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'plugin_autogen' has no attribute {name!r}")

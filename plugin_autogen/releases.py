@@ -1,0 +1,60 @@
+"""The TensorRT releases that plugins are generated for: which plugin interface, and which types its borders take."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from plugin_autogen import dtypes
+from plugin_autogen.dtypes import ElementType
+from plugin_autogen.errors import SelectionError
+
+
+class Interface(enum.Enum):
+    """The plugin class of TensorRT that the generated code derives from."""
+
+    V2 = "IPluginV2DynamicExt"
+    V3 = "IPluginV3"
+
+
+@dataclass(frozen=True)
+class Release:
+    """One choice of `--tensorrt`.
+
+    Attributes:
+        key: what the user types.
+        title: for messages and tables.
+        interface: the plugin interface used there.
+        border_types: element types that a tensor between a plugin and the network may have. V2 plugins take neither
+            bool nor int64 (NvInferRuntimePlugin.h, `supportsFormatCombination`); no network has uint8 inside.
+    """
+
+    key: str
+    title: str
+    interface: Interface
+    border_types: frozenset[ElementType]
+
+    def takes(self, dtype: ElementType) -> bool:
+        return dtype in self.border_types
+
+
+_V2_TYPES = frozenset({dtypes.FLOAT32, dtypes.FLOAT16, dtypes.INT8, dtypes.INT32})
+_V3_TYPES = _V2_TYPES | {dtypes.BFLOAT16, dtypes.INT64, dtypes.BOOL, dtypes.FLOAT8_E4M3FN}
+
+RELEASES: dict[str, Release] = {
+    release.key: release
+    for release in (
+        Release("8", "TensorRT 8.2 to 8.6", Interface.V2, _V2_TYPES),
+        Release("10", "TensorRT 10", Interface.V3, _V3_TYPES),
+        Release("11", "TensorRT 11", Interface.V3, _V3_TYPES),
+        Release("rtx", "TensorRT-RTX 1.7", Interface.V3, _V3_TYPES),
+    )
+}
+
+
+def release(key: str) -> Release:
+    """The release of this key. Raises `SelectionError` naming the keys that exist."""
+    try:
+        return RELEASES[key]
+    except KeyError:
+        raise SelectionError(f"unknown TensorRT release {key!r}: choose one of {', '.join(RELEASES)}") from None
