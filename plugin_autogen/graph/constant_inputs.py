@@ -1,0 +1,51 @@
+"""Inputs whose values decide an output's shape, an axis or a mode: they must be known when the plugin is generated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx
+
+# Operator of ONNX's own domain -> index of the input -> its name in ONNX's documentation. Reductions are listed below.
+_CONSTANT_INPUTS: dict[str, dict[int, str]] = {
+    "AffineGrid": {1: "size"},
+    "BlackmanWindow": {0: "size"},
+    "CenterCropPad": {1: "shape"},
+    "Col2Im": {1: "image_shape", 2: "block_shape"},
+    "ConstantOfShape": {0: "input"},
+    "CumProd": {1: "axis"},
+    "CumSum": {1: "axis"},
+    "DFT": {1: "dft_length", 2: "axis"},
+    "Dropout": {2: "training_mode"},
+    "Expand": {1: "shape"},
+    "HammingWindow": {0: "size"},
+    "HannWindow": {0: "size"},
+    "Loop": {0: "M"},
+    "MaxUnpool": {2: "output_shape"},
+    "MelWeightMatrix": {0: "num_mel_bins", 1: "dft_length"},
+    "NonMaxSuppression": {2: "max_output_boxes_per_class"},
+    "OneHot": {1: "depth"},
+    "Pad": {1: "pads", 3: "axes"},
+    "Range": {0: "start", 1: "limit", 2: "delta"},
+    "Reshape": {1: "shape"},
+    "Resize": {1: "roi", 2: "scales", 3: "sizes"},
+    "STFT": {1: "frame_step", 3: "frame_length"},
+    "Slice": {1: "starts", 2: "ends", 3: "axes", 4: "steps"},
+    "Split": {1: "split"},
+    "Squeeze": {1: "axes"},
+    "Tile": {1: "repeats", 2: "axis"},
+    "TopK": {1: "k"},
+    "Unsqueeze": {1: "axes"},
+    "Upsample": {1: "scales"},
+}
+_CONSTANT_INPUTS.update(
+    (f"Reduce{kind}", {1: "axes"})
+    for kind in ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
+)
+
+
+def constant_inputs(node: onnx.NodeProto) -> Mapping[int, str]:
+    """Inputs of this node that must be constant: index -> ONNX's name for it."""
+    return _CONSTANT_INPUTS.get(node.op_type, {}) if node.domain in ("", "ai.onnx") else {}

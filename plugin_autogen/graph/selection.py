@@ -1,0 +1,180 @@
+"""Which nodes become plugins, and under which names."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from plugin_autogen.errors import SelectionError, shorten
+from plugin_autogen.graph import naming
+from plugin_autogen.graph.model import Model, subgraphs_of
+
+if TYPE_CHECKING:
+    import onnx
+
+_COMPARED = 200
+"""Characters of a name that the search for near matches looks at: its time grows with the square of the length."""
+
+
+@dataclass(frozen=True)
+class PluginRequest:
+    """Nodes that shall become one plugin.
+
+    Attributes:
+        name: the plugin's name.
+        node_names: keys of the nodes (`Model.node_keys`), in the graph's order.
+        is_named: the user chose the name; otherwise it is a default one, which equal nodes may give up for another's.
+    """
+
+    name: str
+    node_names: tuple[str, ...]
+    is_named: bool = False
+
+
+def parse_plugin_names(text: str) -> dict[str, str]:
+    """The mapping node name -> plugin name that `-p` gives as JSON.
+
+    Raises:
+        SelectionError: no JSON, no object, an empty one, a key given twice, or a name that is no string.
+    """
+
+    def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        mapping: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in mapping:
+                raise SelectionError(f'the plugin names map node "{shorten(key)}" twice: give each node one name')
+            mapping[key] = value
+        return mapping
+
+    example = """'{"node name": "plugin_name"}'"""
+    try:
+        mapping = json.loads(text, object_pairs_hook=collect)
+    except (ValueError, RecursionError) as error:
+        raise SelectionError(f"the plugin names are not JSON ({shorten(error)}): write {example}") from error
+    if not isinstance(mapping, dict):
+        raise SelectionError(f"the plugin names are no JSON object: write {example}")
+    if not mapping:
+        raise SelectionError(f"the plugin names are an empty JSON object: write {example}")
+    for key, value in mapping.items():
+        if not isinstance(value, str):
+            raise SelectionError(
+                f'the plugin name of node "{shorten(key)}" is {shorten(json.dumps(value), 40)}, no string: '
+                f"write {example}"
+            )
+    return mapping
+
+
+def select(
+    model: Model,
+    node_names: Sequence[str] | None = None,
+    node_types: Sequence[str] | None = None,
+    plugin_names: Mapping[str, str] | None = None,
+) -> list[PluginRequest]:
+    """One request for each node that is named, of a type given, or a key of the mapping; in the graph's order.
+
+    Args:
+        model: the model.
+        node_names: names of nodes. A name that several nodes bear selects them all.
+        node_types: ONNX operator types, `OneHot`.
+        plugin_names: node name -> plugin name, for some or all of the nodes. Nodes without an entry get
+            `tpat_<node name made safe>`.
+
+    Raises:
+        SelectionError: nothing is selected, a name or type that the model lacks, a node inside another's subgraph or
+            inside a local function, a plugin name that is not free.
+    """
+    plugin_names = plugin_names or {}
+    by_name: dict[str, list[str]] = {}
+    for key, node in zip(model.node_keys, model.proto.graph.node, strict=True):
+        by_name.setdefault(node.name, []).append(key)
+        if key != node.name:
+            by_name.setdefault(key, []).append(key)
+    chosen: set[str] = set()
+    for name in [*(node_names or ()), *plugin_names]:
+        if name not in by_name:
+            raise SelectionError(_unknown_name(model, name, list(by_name)))
+        chosen.update(by_name[name])
+    types = {node.op_type for node in model.proto.graph.node}
+    for op_type in node_types or ():
+        if op_type not in types:
+            raise SelectionError(_unknown_type(model, op_type, types))
+        chosen.update(k for k, n in zip(model.node_keys, model.proto.graph.node, strict=True) if n.op_type == op_type)
+    if not chosen:
+        raise SelectionError("no node is selected: give node names, node types, or a mapping of nodes to plugin names")
+
+    wanted = {key: plugin for name, plugin in plugin_names.items() for key in by_name[name]}
+    for plugin in wanted.values():
+        naming.check_plugin_name(plugin)
+    # The parser takes an operator of the name of a local function for that function, and plugin libraries that the
+    # model already relies on may define an operator that stays.
+    foreign = {function.name: "a local function of the model" for function in model.proto.functions}
+    for key, node in zip(model.node_keys, model.proto.graph.node, strict=True):
+        if key not in chosen:
+            foreign.setdefault(node.op_type, f'the operator of node "{shorten(node.name)}", which stays')
+    for key, plugin in wanted.items():
+        if plugin in foreign:
+            raise SelectionError(
+                f'plugin name "{plugin}" for node "{shorten(key)}" is also {foreign[plugin]}: choose another name'
+            )
+    taken = {*wanted.values(), *foreign}
+    requests = []
+    for key in model.node_keys:
+        if key not in chosen:
+            continue
+        name = wanted.get(key) or naming.default_plugin_name(key, taken)
+        taken.add(name)
+        requests.append(PluginRequest(name, (key,), is_named=key in wanted))
+    return requests
+
+
+def _near(name: str, names: Iterable[str]) -> str:
+    """`; did you mean "a", "b"?`, or nothing."""
+    short: dict[str, str] = {}
+    for candidate in names:
+        short.setdefault(candidate[:_COMPARED], candidate)
+    lowered = {s.lower(): s for s in short}
+    found = difflib.get_close_matches(name[:_COMPARED].lower(), lowered, n=3, cutoff=0.6)
+    if not found:
+        return ""
+    return "; did you mean " + ", ".join(f'"{shorten(short[lowered[f]], 80)}"' for f in found) + "?"
+
+
+def _nested(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    for graph in subgraphs_of(node):
+        for inner in graph.node:
+            yield inner
+            yield from _nested(inner)
+
+
+def _unknown_name(model: Model, name: str, names: list[str]) -> str:
+    shown = shorten(name)
+    for outer in model.proto.graph.node:
+        for inner in _nested(outer):
+            if inner.name == name:
+                return (
+                    f'node "{shown}" ({inner.op_type}) lies inside a subgraph of "{shorten(outer.name)}" '
+                    f"({outer.op_type}): only nodes of the main graph can become plugins; simplify the model so that "
+                    "the node lies there"
+                )
+    for function in model.proto.functions:
+        if any(inner.name == name for inner in function.node):
+            return (
+                f'node "{shown}" lies inside the local function {shorten(function.name, 60)}: select the node that '
+                "calls the function, or inline the model's functions"
+            )
+    near = _near(name, names)
+    return f'the model has no node named "{shown}"{near or f": it has {len(names)} nodes of other names"}'
+
+
+def _unknown_type(model: Model, op_type: str, types: set[str]) -> str:
+    shown = shorten(op_type, 60)
+    for outer in model.proto.graph.node:
+        if any(inner.op_type == op_type for inner in _nested(outer)):
+            return (
+                f'nodes of type "{shown}" lie only inside the subgraphs of other nodes, of "{shorten(outer.name)}" '
+                f"({outer.op_type}) for one: only nodes of the main graph can become plugins"
+            )
+    return f'no node has the type "{shown}"; the model\'s types are {shorten(", ".join(sorted(types)), 600)}'

@@ -1,0 +1,63 @@
+"""What the graph stages hand on: a standalone ONNX model for each plugin, with typed borders."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from plugin_autogen.dtypes import ElementType
+
+if TYPE_CHECKING:
+    import onnx
+
+
+class Encoding(enum.Enum):
+    """How the values of an ONNX tensor travel through the border of a plugin."""
+
+    SAME = "same"
+    """In the tensor's own type."""
+    CAST = "cast"
+    """In another type; a Cast node stands outside the plugin, the plugin casts back inside."""
+    BITS = "bits"
+    """The same bits under another type's name, between two generated plugins (uint8 as int8)."""
+
+
+@dataclass(frozen=True)
+class BorderTensor:
+    """One input or output of a plugin.
+
+    Attributes:
+        name: the tensor's name in the original graph.
+        dtype: its ONNX type.
+        shape: ints, or names of symbolic dimensions.
+        border_dtype: the type that TensorRT sees; equals `dtype` when `encoding` is SAME.
+    """
+
+    name: str
+    dtype: ElementType
+    shape: tuple[int | str, ...]
+    border_dtype: ElementType
+    encoding: Encoding = Encoding.SAME
+
+    @property
+    def memory_dtype(self) -> ElementType:
+        """The type of the values in memory: bits that only bear another type's name need no conversion inside."""
+        return self.dtype if self.encoding is Encoding.BITS else self.border_dtype
+
+
+@dataclass(frozen=True)
+class Subgraph:
+    """The computation of one plugin.
+
+    `model` is an ONNX model of its own: inputs and outputs in ONNX's types (never the border types), every constant an
+    initializer, shapes of all tensors stated (inner ones as far as known), ir_version and opsets those of the original
+    model, local functions included. `inputs` and `outputs` follow the order of the model's graph inputs and outputs.
+    """
+
+    name: str
+    model: onnx.ModelProto = field(repr=False)
+    inputs: tuple[BorderTensor, ...]
+    outputs: tuple[BorderTensor, ...]
+    node_names: tuple[str, ...]
+    op_types: tuple[str, ...]
