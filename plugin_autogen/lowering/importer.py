@@ -1,0 +1,311 @@
+"""Subgraph to Relax: one converter a node, and ONNX's types and shapes checked after each."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from plugin_autogen import dtypes
+from plugin_autogen.errors import PluginAutogenError, UnsupportedError, one_line, shorten
+from plugin_autogen.graph.subgraph import BorderTensor, Encoding, Subgraph
+from plugin_autogen.lowering import constants, registry, tvm_frontend
+from plugin_autogen.lowering.expand import expand_functions
+from plugin_autogen.lowering.registry import NodeContext, TensorType, dtype_of, shape_of
+from plugin_autogen.lowering.te_helpers import cast_expr
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+    import tvm
+    from tvm import relax, tirx
+
+
+@dataclass(frozen=True)
+class RelaxModule:
+    """The subgraph as a Relax function `main` over the border types.
+
+    Attributes:
+        module: the IRModule.
+        symbols: TIR variable name of each symbolic dimension → (input, axis) that gives its value.
+    """
+
+    module: tvm.IRModule
+    symbols: Mapping[str, tuple[int, int]]
+
+
+def import_subgraph(subgraph: Subgraph) -> RelaxModule:
+    """Converts the subgraph's ONNX model.
+
+    Raises:
+        UnsupportedError: an operator without converter, or one whose converter cannot take this node; also where a
+            converter's result has not the type and shape that ONNX states.
+    """
+    from tvm import relax
+
+    model = expand_functions(subgraph.model)
+    types = _TypesOf(model)
+    types.borders = {
+        info.name: TensorType(tensor.dtype, tuple(tensor.shape))
+        for info, tensor in zip(model.graph.output, subgraph.outputs, strict=True)
+        if all(isinstance(d, int) for d in tensor.shape)
+    }
+    builder = relax.BlockBuilder()
+    parameters, symbols = _parameters(subgraph)
+    types.symbols.update({str(v.name): v for v in symbols})
+    values: dict[str, relax.Expr] = {}
+    with builder.function("main", parameters):
+        with builder.dataflow():
+            for info, parameter, tensor in zip(model.graph.input, parameters, subgraph.inputs, strict=True):
+                values[info.name] = _from_border(builder, parameter, tensor)
+            for initializer in model.graph.initializer:
+                values[initializer.name] = _constant(initializer)
+            for node in model.graph.node:
+                _convert(builder, model, node, values, types)
+            results = [
+                _to_border(builder, values[info.name], tensor)
+                for info, tensor in zip(model.graph.output, subgraph.outputs, strict=True)
+            ]
+            result = builder.emit_output(relax.Tuple(results))
+        builder.emit_func_output(result)
+    return RelaxModule(builder.get(), {str(v.name): place for v, place in symbols.items()})
+
+
+class _TypesOf:
+    """Types of the model's tensors as ONNX infers them, symbolic dimensions as the TIR variables of the inputs."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        import onnx.shape_inference
+
+        with contextlib.suppress(Exception):  # inference is an aid here: what it leaves open is not checked
+            model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        self._infos = {v.name: v for v in (*model.graph.value_info, *model.graph.input, *model.graph.output)}
+        self.symbols: dict[str, tirx.Var] = {}
+        self.borders: dict[str, TensorType] = {}
+        """Outputs of the subgraph: their stated shape bounds results whose size depends on the data."""
+
+    def __call__(self, name: str) -> TensorType | None:
+        if name in self.borders:
+            return self.borders[name]
+        info = self._infos.get(name)
+        if info is None or not info.type.HasField("tensor_type") or not info.type.tensor_type.elem_type:
+            return None
+        tensor = info.type.tensor_type
+        dtype = dtypes.from_onnx(tensor.elem_type)
+        if not tensor.HasField("shape"):
+            return TensorType(dtype, None)
+        shape = []
+        for dim in tensor.shape.dim:
+            if dim.HasField("dim_value"):
+                shape.append(dim.dim_value)
+            elif dim.dim_param in self.symbols:
+                shape.append(self.symbols[dim.dim_param])
+            else:
+                return TensorType(dtype, None)
+        return TensorType(dtype, tuple(shape))
+
+
+def _parameters(subgraph: Subgraph) -> tuple[list[relax.Var], dict[tirx.Var, tuple[int, int]]]:
+    """The parameters of `main` in border types, and the variable of each symbolic dimension with its place."""
+    from tvm import relax, tirx
+
+    symbols: dict[str, tirx.Var] = {}
+    places: dict[tirx.Var, tuple[int, int]] = {}
+    parameters = []
+    for i, tensor in enumerate(subgraph.inputs):
+        shape: list[Any] = []
+        for axis, dim in enumerate(tensor.shape):
+            if isinstance(dim, str) and dim not in symbols:
+                symbols[dim] = tirx.Var(dim if re.fullmatch(r"[A-Za-z_]\w*", dim) else f"dim_{i}_{axis}", "int64")
+                places[symbols[dim]] = (i, axis)
+            shape.append(symbols[dim] if isinstance(dim, str) else dim)
+        parameters.append(relax.Var(f"input_{i}", relax.TensorType(shape, tensor.memory_dtype.held_as)))
+    return parameters, places
+
+
+def _from_border(builder: relax.BlockBuilder, value: relax.Expr, tensor: BorderTensor) -> relax.Expr:
+    return _cast(builder, value, tensor.dtype.held_as) if tensor.encoding is Encoding.CAST else value
+
+
+def _to_border(builder: relax.BlockBuilder, value: relax.Expr, tensor: BorderTensor) -> relax.Expr:
+    stated = tuple(d if isinstance(d, int) else None for d in tensor.shape)
+    actual = shape_of(value)
+    fits = len(stated) == len(actual) and all(
+        s is None or not isinstance(a, int) or s == a for s, a in zip(stated, actual, strict=True)
+    )
+    if dtype_of(value) != tensor.dtype.held_as or not fits:
+        raise UnsupportedError(
+            f"output '{shorten(tensor.name)}': lowered to {dtype_of(value)}{list(actual)}, ONNX states "
+            f"{tensor.dtype}{list(tensor.shape)}"
+        )
+    return _cast(builder, value, tensor.border_dtype.held_as) if tensor.encoding is Encoding.CAST else value
+
+
+def _cast(builder: relax.BlockBuilder, value: relax.Expr, dtype: str) -> relax.Expr:
+    from tvm import te
+
+    return builder.emit_te(
+        lambda x: te.compute(x.shape, lambda *i: cast_expr(x(*i), dtype), name="cast"), value, primfunc_name_hint="cast"
+    )
+
+
+def _constant(initializer: onnx.TensorProto) -> relax.Expr:
+    import onnx.numpy_helper
+
+    return _constant_of(onnx.numpy_helper.to_array(initializer), dtypes.from_onnx(initializer.data_type))
+
+
+def _constant_of(array: np.ndarray, dtype: dtypes.ElementType) -> relax.Expr:
+    import numpy as np
+    from tvm import relax
+
+    if dtype.held_as != dtype.name:
+        array = array.astype(dtype.held_as)
+    return relax.const(np.ascontiguousarray(array).reshape(array.shape), dtype.held_as)
+
+
+def _convert(
+    builder: relax.BlockBuilder, model: onnx.ModelProto, node: onnx.NodeProto, values: dict[str, Any], types: _TypesOf
+) -> None:
+    """Converts one node and adds its outputs to `values`."""
+    from tvm import relax
+
+    opsets = {o.domain or "": o.version for o in model.opset_import}
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    context = NodeContext(
+        node=node,
+        opset=opsets.get(domain, 1),
+        builder=builder,
+        inputs=tuple(values[name] if name else None for name in node.input),
+        attributes=_attributes(node),
+        outputs=tuple(types(name) if name else None for name in node.output),
+        inline=lambda graph, inputs: _inline(builder, model, graph, inputs, values, types),
+    )
+    folded = _fold(context, opsets)
+    if folded is not None:
+        values.update(folded)
+        return
+    convert = registry.find(domain, node.op_type, context.opset) or tvm_frontend.find(domain, node.op_type)
+    if convert is None:
+        context.unsupported(
+            "no converter for this operator",
+            "register one (plugin_autogen.lowering.registry.converter) or give the operator a function body",
+        )
+    try:
+        results = convert(context)
+    except PluginAutogenError:
+        raise
+    except Exception as error:  # TVM raises many kinds; each must become one line that names the node
+        raise UnsupportedError(f"{context.label}: cannot be lowered: {_last_line(error)}") from error
+    results = list(results) if isinstance(results, (list, tuple, relax.Tuple)) else [results]
+    for i, name in enumerate(node.output):
+        if not name:
+            continue
+        if i >= len(results):
+            context.unsupported(f"output {i} ('{shorten(name)}') is not computed by the converter")
+        value = results[i]
+        value = value if isinstance(value, relax.Var) else builder.normalize(value)
+        if not isinstance(value, relax.Var) and registry.constant_value(value) is None:
+            value = builder.emit(value)
+        _check_type(context, i, value)
+        values[name] = value
+
+
+def _inline(
+    builder: relax.BlockBuilder,
+    model: onnx.ModelProto,
+    graph: onnx.GraphProto,
+    inputs: Sequence[relax.Expr],
+    outer: Mapping[str, Any],
+    outer_types: _TypesOf,
+) -> list[relax.Expr]:
+    """The outputs of a graph that a node of `model` has as an attribute. It sees the tensors around it."""
+    import onnx
+
+    inner = onnx.ModelProto()
+    inner.CopyFrom(model)
+    inner.graph.CopyFrom(graph)
+    symbols = dict(outer_types.symbols)
+    for i, (info, value) in enumerate(zip(inner.graph.input, inputs, strict=True)):
+        del info.type.tensor_type.shape.dim[:]
+        info.type.tensor_type.elem_type = dtypes.from_name(dtype_of(value)).onnx
+        for axis, size in enumerate(shape_of(value)):
+            dimension = info.type.tensor_type.shape.dim.add()
+            if isinstance(size, int):
+                dimension.dim_value = size
+            else:
+                name = next((n for n, s in symbols.items() if s.same_as(size)), f"{graph.name}_{i}_{axis}")
+                symbols[name] = size
+                dimension.dim_param = name
+    inner = expand_functions(inner)
+    types = _TypesOf(inner)
+    types.symbols = symbols
+    values = dict(outer) | dict(zip((info.name for info in inner.graph.input), inputs, strict=True))
+    values |= {initializer.name: _constant(initializer) for initializer in inner.graph.initializer}
+    for node in inner.graph.node:
+        _convert(builder, inner, node, values, types)
+    return [values[info.name] for info in inner.graph.output]
+
+
+def _fold(context: NodeContext, opsets: Mapping[str, int]) -> dict[str, relax.Expr] | None:
+    """The outputs of a node that depends on constants alone; None where it does not, or a converter serves better."""
+    inputs = [None if v is None else registry.constant_value(v) for v in context.inputs]
+    if any(known is None and given is not None for known, given in zip(inputs, context.inputs, strict=True)):
+        return None
+    arrays = constants.evaluate(context.node, opsets, inputs)
+    names = [name for name in context.node.output if name]
+    stated = [t for name, t in zip(context.node.output, context.outputs, strict=True) if name]
+    if arrays is None or any(
+        t is not None and (a.dtype.name != t.dtype.name or (t.shape is not None and a.shape != t.shape))
+        for a, t in zip(arrays, stated, strict=True)
+    ):
+        return None
+    try:
+        return {name: _constant_of(a, dtypes.from_name(a.dtype.name)) for name, a in zip(names, arrays, strict=True)}
+    except UnsupportedError:  # an element type that only the evaluator knows
+        return None
+
+
+def _check_type(context: NodeContext, index: int, value: relax.Expr) -> None:
+    """TVM's importer is sometimes wrong about types: what ONNX states must come out, exactly."""
+    stated = context.outputs[index] if index < len(context.outputs) else None
+    if stated is None:
+        return
+    actual, shape = dtype_of(value), shape_of(value)
+    same = stated.shape is None or (
+        len(shape) == len(stated.shape)
+        and all(a == s for a, s in zip(shape, stated.shape, strict=True) if isinstance(a, int) and isinstance(s, int))
+    )
+    if actual != stated.dtype.held_as or not same:
+        context.unsupported(
+            f"output {index} was lowered to {actual}{list(shape)}, ONNX states {stated.dtype}"
+            f"{list(stated.shape) if stated.shape is not None else ''}"
+        )
+
+
+def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """Attributes as Python values: bytes decoded, tensors as numpy arrays."""
+    import onnx
+    import onnx.numpy_helper
+
+    attributes: dict[str, Any] = {}
+    for attribute in node.attribute:
+        value = onnx.helper.get_attribute_value(attribute)
+        if isinstance(value, bytes):
+            value = value.decode("utf-8", "replace")
+        elif attribute.type == onnx.AttributeProto.STRINGS:
+            value = [v.decode("utf-8", "replace") for v in value]
+        elif attribute.type == onnx.AttributeProto.TENSOR:
+            value = onnx.numpy_helper.to_array(value)
+        elif attribute.type in (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS):
+            value = list(value)
+        attributes[attribute.name] = value
+    return attributes
+
+
+def _last_line(error: Exception) -> str:
+    """The part of TVM's many-line messages that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return shorten(lines[-1] if lines else type(error).__name__, 300) if lines else one_line(type(error).__name__)
