@@ -1,0 +1,115 @@
+"""Reductions: a warp or a block works on each output where reduced elements lie side by side or outputs are few.
+
+One thread an output, as dlight's Fallback has it, is right for reductions over an outer axis (neighbouring threads read
+neighbouring elements). Along the innermost axis its reads are scattered, and a whole tensor is reduced by one thread.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tvm import s_tir, tirx
+    from tvm.target import Target
+
+WARP = 32
+FEW_OUTPUTS = 4096
+"""Below this many outputs one thread each leaves a GPU idle."""
+SHORT_ROW = 256
+"""Rows up to this length go to one warp, several rows to a block."""
+ROWS_PER_BLOCK = 4
+MAX_THREADS = 512
+
+
+class Reduction:
+    """Applies to functions that hold a reduction; their other blocks get one thread an element."""
+
+    name = "reduction"
+    keeps_host_loops = False
+
+    def apply(self, function: tirx.PrimFunc, target: Target) -> tirx.PrimFunc | None:
+        from tvm import s_tir
+        from tvm.s_tir.dlight.analysis import normalize_prim_func
+        from tvm.s_tir.dlight.base import try_inline
+
+        schedule = s_tir.Schedule(function)
+        blocks = normalize_prim_func(schedule)
+        if blocks is None:
+            return None
+        blocks = try_inline(schedule, blocks)
+        if not any("R" in block.dom_kind() for block in blocks) or any("O" in block.dom_kind() for block in blocks):
+            return None
+        for block in blocks:
+            _schedule_block(schedule, block.block_rv, block.dom_kind())
+        scheduled: tirx.PrimFunc = schedule.mod["main"]
+        return scheduled
+
+
+def _schedule_block(schedule: s_tir.Schedule, block: Any, kinds: str) -> None:
+    loops = schedule.get_loops(block)
+    spatial = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == "S"]
+    reduced = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == "R"]
+    outputs = _extent(schedule, spatial)
+    elements = _extent(schedule, reduced)
+    if not spatial:
+        spatial = [schedule.add_unit_loop(block)]
+    schedule.reorder(*spatial, *reduced)
+    row = schedule.fuse(*spatial)
+    if not reduced or not _is_cooperative(schedule, block, outputs, elements):
+        blocks, threads = schedule.split(row, [None, min(1024, _power_of_two(outputs, WARP))])
+        schedule.bind(blocks, "blockIdx.x")
+        schedule.bind(threads, "threadIdx.x")
+        if reduced:
+            schedule.decompose_reduction(block, reduced[0])
+        return
+    element = schedule.fuse(*reduced)
+    if elements is not None and elements <= SHORT_ROW and (outputs is None or outputs >= FEW_OUTPUTS):
+        row, lane_group = schedule.split(row, [None, ROWS_PER_BLOCK])
+        schedule.bind(lane_group, "threadIdx.y")
+        threads = WARP
+    else:
+        threads = min(MAX_THREADS, _power_of_two(elements, WARP))
+    _, lane = schedule.split(element, [None, threads])
+    schedule.bind(row, "blockIdx.x")
+    schedule.bind(lane, "threadIdx.x")
+
+
+def _is_cooperative(schedule: s_tir.Schedule, block: Any, outputs: int | None, elements: int | None) -> bool:
+    """Whether several threads share one output."""
+    if elements is not None and elements < WARP:
+        return False
+    return _reads_along_reduction(schedule, block) or (outputs is not None and outputs < FEW_OUTPUTS)
+
+
+def _reads_along_reduction(schedule: s_tir.Schedule, block: Any) -> bool:
+    """Whether the innermost index of an input moves with a reduced axis."""
+    import tvm_ffi
+    from tvm import tirx
+
+    statement = schedule.get(block)
+    reduced = {iterator.var for iterator in statement.iter_vars if iterator.iter_type == tirx.IterVar.CommReduce}
+    written = {region.source for region in statement.writes}
+    for region in statement.reads:
+        if region.source in written or not region.region:
+            continue
+        used: list[Any] = []
+        tvm_ffi.structural_walk(region.region[-1].min, (tirx.Var, used.append))
+        if any(variable in reduced for variable in used):
+            return True
+    return False
+
+
+def _extent(schedule: s_tir.Schedule, loops: list[Any]) -> int | None:
+    """Product of the loops' extents; None where one is known only at run time."""
+    from tvm import tirx
+
+    extents = [schedule.get(loop).extent for loop in loops]
+    if not all(isinstance(extent, tirx.IntImm) for extent in extents):
+        return None
+    return math.prod(int(extent) for extent in extents)
+
+
+def _power_of_two(count: int | None, least: int) -> int:
+    """The smallest power of two that is not below `count` and `least`; 256 where the count is not known."""
+    return 256 if count is None else max(least, 1 << max(count - 1, 0).bit_length())
