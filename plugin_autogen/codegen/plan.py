@@ -1,0 +1,219 @@
+"""The kernel plan: everything that the generated plugin does at run time, as plain data.
+
+Nothing of TVM, ONNX or TensorRT is in it. The templates, the CPU test driver, the report and the caches need only this.
+All sizes and offsets are in bytes, all shapes in elements.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, Union
+
+from plugin_autogen.codegen import expr as ex
+from plugin_autogen.codegen.expr import Expr
+from plugin_autogen.dtypes import ElementType
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A symbol of the plan: dimension `axis` of input `input`."""
+
+    symbol: str
+    input: int
+    axis: int
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of the plugin. `name` is the ONNX tensor's, for comments and messages only."""
+
+    name: str
+    dtype: ElementType
+    shape: tuple[Expr, ...]
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A tensor that lives on the device from the first context on. `data` is row-major, little-endian."""
+
+    name: str
+    dtype: ElementType
+    shape: tuple[int, ...]
+    data: bytes = field(repr=False)
+
+
+class Space(enum.Enum):
+    """Where a buffer lives."""
+
+    INPUT = "input"
+    OUTPUT = "output"
+    CONSTANT = "constant"
+    WORKSPACE = "workspace"
+
+
+@dataclass(frozen=True)
+class BufferRef:
+    """A pointer that a launch or copy takes.
+
+    `index` counts within the space (inputs, outputs, constants); in the workspace it is 0 and `offset` tells the place.
+    """
+
+    space: Space
+    index: int = 0
+    offset: Expr = ex.ZERO
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A `__global__` function of the source; `parameters` are `pointer` or the scalar's type (`int32`, `int64`)."""
+
+    name: str
+    parameters: tuple[str, ...]
+
+
+Argument = Union[BufferRef, Expr]
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One kernel launch. It is skipped when the grid or the block is empty (a tensor of size 0)."""
+
+    kernel: str
+    grid: tuple[Expr, Expr, Expr]
+    block: tuple[Expr, Expr, Expr]
+    arguments: tuple[Argument, ...]
+    shared_bytes: Expr = ex.ZERO
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A copy on the device, where an output is a view of an input, of a constant or of another output."""
+
+    destination: BufferRef
+    source: BufferRef
+    size: Expr
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A loop on the host around launches, `variable` from 0 to `extent - 1` (sort and scan have them)."""
+
+    variable: str
+    extent: Expr
+    body: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Steps that run only where the condition is not 0."""
+
+    condition: Expr
+    then: tuple[Step, ...]
+    otherwise: tuple[Step, ...] = ()
+
+
+Step = Union[Launch, Copy, Loop, Branch]
+
+
+@dataclass(frozen=True)
+class KernelPlan:
+    """One implementation of the plugin: its border types, kernels, and the steps that `enqueue` takes.
+
+    `source` is CUDA C++ that defines `kernels` and includes what it needs.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    dimensions: tuple[Dimension, ...]
+    constants: tuple[Constant, ...]
+    workspace: Expr
+    kernels: tuple[Kernel, ...]
+    steps: tuple[Step, ...]
+    source: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class PluginPlan:
+    """A plugin: one or several plans of the same computation, the default first.
+
+    Variants agree in the number, ranks and shapes of inputs and outputs, and in `dimensions`; border types, kernels and
+    workspace may differ.
+    """
+
+    name: str
+    variants: tuple[KernelPlan, ...]
+
+    @property
+    def default(self) -> KernelPlan:
+        return self.variants[0]
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change with anything the plugin computes."""
+        digest = hashlib.sha256()
+        for plan in self.variants:
+            digest.update(json.dumps(to_json(plan), sort_keys=True).encode())
+            digest.update(plan.source.encode())
+            for constant in plan.constants:
+                digest.update(constant.data)
+        return digest.hexdigest()[:16]
+
+
+def launches(steps: tuple[Step, ...]) -> list[Launch]:
+    """All launches of the steps, those inside loops and branches once."""
+    found: list[Launch] = []
+    for step in steps:
+        if isinstance(step, Launch):
+            found.append(step)
+        elif isinstance(step, Loop):
+            found += launches(step.body)
+        elif isinstance(step, Branch):
+            found += launches(step.then) + launches(step.otherwise)
+    return found
+
+
+def to_json(plan: KernelPlan) -> dict[str, Any]:
+    """The plan as JSON data, without the source and the constants' bytes (they are files of their own)."""
+
+    def tensor(t: TensorSpec) -> dict[str, Any]:
+        return {"name": t.name, "dtype": t.dtype.name, "shape": [ex.to_json(d) for d in t.shape]}
+
+    def argument(a: Argument) -> Any:
+        if isinstance(a, BufferRef):
+            return {"space": a.space.value, "index": a.index, "offset": ex.to_json(a.offset)}
+        return ex.to_json(a)
+
+    def step(s: Step) -> dict[str, Any]:
+        if isinstance(s, Launch):
+            return {
+                "launch": s.kernel,
+                "grid": [ex.to_json(e) for e in s.grid],
+                "block": [ex.to_json(e) for e in s.block],
+                "arguments": [argument(a) for a in s.arguments],
+                "shared_bytes": ex.to_json(s.shared_bytes),
+            }
+        if isinstance(s, Copy):
+            return {"copy": argument(s.source), "to": argument(s.destination), "size": ex.to_json(s.size)}
+        if isinstance(s, Loop):
+            return {"loop": s.variable, "extent": ex.to_json(s.extent), "body": [step(b) for b in s.body]}
+        return {
+            "if": ex.to_json(s.condition),
+            "then": [step(b) for b in s.then],
+            "else": [step(b) for b in s.otherwise],
+        }
+
+    return {
+        "inputs": [tensor(t) for t in plan.inputs],
+        "outputs": [tensor(t) for t in plan.outputs],
+        "dimensions": [vars(d) for d in plan.dimensions],
+        "constants": [
+            {"name": c.name, "dtype": c.dtype.name, "shape": list(c.shape), "bytes": len(c.data)}
+            for c in plan.constants
+        ],
+        "workspace": ex.to_json(plan.workspace),
+        "kernels": [{"name": k.name, "parameters": list(k.parameters)} for k in plan.kernels],
+        "steps": [step(s) for s in plan.steps],
+    }
