@@ -1,0 +1,255 @@
+// Host-side parts of a plugin that do not depend on what it computes: messages, device memory for constants, and size
+// expressions in TensorRT's own form. The same for every plugin. Include nvinfer_interface.h first.
+#ifndef PLUGIN_AUTOGEN_SUPPORT_H
+#define PLUGIN_AUTOGEN_SUPPORT_H
+
+#include <cstdarg>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <exception>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <new>
+
+#include "basics.h"
+
+// The numbers of nvinfer1::ILogger::Severity.
+enum PluginAutogenSeverity : int32_t
+{
+    PLUGIN_AUTOGEN_ERROR = 1,
+    PLUGIN_AUTOGEN_WARNING = 2,
+};
+
+// Defined once in each library, in library.cpp: TensorRT's logger where the library was given one, else stderr.
+extern "C" PLUGIN_AUTOGEN_HIDDEN void plugin_autogen_log(int32_t severity, char const* message) noexcept;
+
+namespace
+{
+
+constexpr int32_t kMaxRank = nvinfer1::Dims::MAX_DIMS;
+
+// One line to the log, "<plugin>: <message>".
+__attribute__((format(printf, 3, 0))) inline void logLine(
+    int32_t severity, char const* plugin, char const* format, std::va_list arguments) noexcept
+{
+    char line[512];
+    int const written = std::snprintf(line, sizeof(line), "%s: ", plugin);
+    size_t const length = written < 0 ? 0 : static_cast<size_t>(written);
+    size_t const prefix = length < sizeof(line) ? length : sizeof(line) - 1;
+    std::vsnprintf(line + prefix, sizeof(line) - prefix, format, arguments);
+    plugin_autogen_log(severity, line);
+}
+
+__attribute__((format(printf, 2, 3))) inline void logError(char const* plugin, char const* format, ...) noexcept
+{
+    std::va_list arguments;
+    va_start(arguments, format);
+    logLine(PLUGIN_AUTOGEN_ERROR, plugin, format, arguments);
+    va_end(arguments);
+}
+
+__attribute__((format(printf, 2, 3))) inline void logWarning(char const* plugin, char const* format, ...) noexcept
+{
+    std::va_list arguments;
+    va_start(arguments, format);
+    logLine(PLUGIN_AUTOGEN_WARNING, plugin, format, arguments);
+    va_end(arguments);
+}
+
+// Where a symbol's value comes from: dimension `axis` of input `input`.
+struct SymbolSource
+{
+    int32_t input;
+    int32_t axis;
+};
+
+// One implementation of the plugin. `types` holds inputs, then outputs.
+struct Variant
+{
+    nvinfer1::DataType const* types;
+    int64_t (*workspaceBytes)(int64_t const* symbols);
+    int32_t (*prepare)();
+    int32_t (*enqueue)(int64_t const* symbols, void const* const* inputs, void* const* outputs, void* constants,
+        void* workspace, cudaStream_t stream);
+};
+
+// Size expressions as TensorRT wants them. An operand that could not be built (nullptr) makes the result nullptr.
+class ExpressionBuilder
+{
+public:
+    using Expression = nvinfer1::IDimensionExpr const*;
+    using Operation = nvinfer1::DimensionOperation;
+
+    ExpressionBuilder(nvinfer1::IExprBuilder& builder, nvinfer1::DimsExprs const* inputs)
+        : mBuilder(builder)
+        , mInputs(inputs)
+    {
+    }
+    Expression dimension(int32_t input, int32_t axis)
+    {
+        return mInputs[input].d[axis];
+    }
+    Expression constant(int64_t value)
+    {
+        return mBuilder.constant(value);
+    }
+    Expression sum(Expression a, Expression b)
+    {
+        return apply(Operation::kSUM, a, b);
+    }
+    Expression difference(Expression a, Expression b)
+    {
+        return apply(Operation::kSUB, a, b);
+    }
+    Expression product(Expression a, Expression b)
+    {
+        return apply(Operation::kPROD, a, b);
+    }
+    Expression maximum(Expression a, Expression b)
+    {
+        return apply(Operation::kMAX, a, b);
+    }
+    Expression minimum(Expression a, Expression b)
+    {
+        return apply(Operation::kMIN, a, b);
+    }
+    Expression floorDivide(Expression a, Expression b)
+    {
+        return apply(Operation::kFLOOR_DIV, a, b);
+    }
+    Expression modulo(Expression a, Expression b)
+    {
+        return difference(a, product(floorDivide(a, b), b));
+    }
+    Expression less(Expression a, Expression b)
+    {
+        return apply(Operation::kLESS, a, b);
+    }
+    Expression equal(Expression a, Expression b)
+    {
+        return apply(Operation::kEQUAL, a, b);
+    }
+    // The opposite of a condition that is 0 or 1.
+    Expression negate(Expression condition)
+    {
+        return difference(constant(1), condition);
+    }
+    // `condition` is 0 or 1.
+    Expression select(Expression condition, Expression a, Expression b)
+    {
+        return sum(product(condition, a), product(negate(condition), b));
+    }
+
+private:
+    Expression apply(Operation operation, Expression a, Expression b)
+    {
+        return a == nullptr || b == nullptr ? nullptr : mBuilder.operation(operation, *a, *b);
+    }
+
+    nvinfer1::IExprBuilder& mBuilder;
+    nvinfer1::DimsExprs const* mInputs;
+};
+
+// Lets this thread allocate and free while another thread captures a CUDA graph.
+class RelaxedCapture
+{
+public:
+    RelaxedCapture()
+    {
+        cudaThreadExchangeStreamCaptureMode(&mMode);
+    }
+    ~RelaxedCapture()
+    {
+        cudaThreadExchangeStreamCaptureMode(&mMode);
+    }
+    RelaxedCapture(RelaxedCapture const&) = delete;
+    RelaxedCapture& operator=(RelaxedCapture const&) = delete;
+
+private:
+    cudaStreamCaptureMode mMode{cudaStreamCaptureModeRelaxed};
+};
+
+// What a plugin keeps on one device: its constants, and its kernels made ready. One for each process and device, shared
+// by all instances of the plugin, freed with the last of them.
+class DeviceState
+{
+public:
+    // Loads the kernels and uploads the constants in a stream of its own.
+    DeviceState(int device, Variant const* variants, int32_t nbVariants, unsigned char const* constants, size_t bytes)
+        : mDevice(device)
+    {
+        RelaxedCapture const relaxed;
+        mStatus = prepare(variants, nbVariants);
+        if (mStatus == cudaSuccess && bytes > 0)
+        {
+            mStatus = upload(constants, bytes);
+        }
+        if (mStatus != cudaSuccess)
+        {
+            cudaGetLastError();
+        }
+    }
+    ~DeviceState()
+    {
+        if (mConstants == nullptr)
+        {
+            return;
+        }
+        RelaxedCapture const relaxed;
+        int current = mDevice;
+        cudaGetDevice(&current);
+        if (current != mDevice)
+        {
+            cudaSetDevice(mDevice);
+        }
+        cudaFree(mConstants);
+        if (current != mDevice)
+        {
+            cudaSetDevice(current);
+        }
+    }
+    DeviceState(DeviceState const&) = delete;
+    DeviceState& operator=(DeviceState const&) = delete;
+
+    cudaError_t status() const
+    {
+        return mStatus;
+    }
+    void* constants() const
+    {
+        return mConstants;
+    }
+
+private:
+    static cudaError_t prepare(Variant const* variants, int32_t nbVariants)
+    {
+        for (int32_t i = 0; i < nbVariants; ++i)
+        {
+            PLUGIN_AUTOGEN_CHECK(static_cast<cudaError_t>(variants[i].prepare()));
+        }
+        return cudaSuccess;
+    }
+    cudaError_t upload(unsigned char const* constants, size_t bytes)
+    {
+        PLUGIN_AUTOGEN_CHECK(cudaMalloc(&mConstants, bytes));
+        cudaStream_t stream = nullptr;
+        PLUGIN_AUTOGEN_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+        cudaError_t status = cudaMemcpyAsync(mConstants, constants, bytes, cudaMemcpyHostToDevice, stream);
+        if (status == cudaSuccess)
+        {
+            status = cudaStreamSynchronize(stream);
+        }
+        cudaStreamDestroy(stream);
+        return status;
+    }
+
+    int mDevice;
+    void* mConstants{nullptr};
+    cudaError_t mStatus{cudaSuccess};
+};
+
+} // namespace
+
+#endif // PLUGIN_AUTOGEN_SUPPORT_H
