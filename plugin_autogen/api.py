@@ -1,0 +1,118 @@
+"""The Python interface: TPAT's `onnx2plugin`, and `generate` with every option and a typed result."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from plugin_autogen import pipeline, releases
+from plugin_autogen.errors import SelectionError
+from plugin_autogen.pipeline import Check, GenerationResult, Options, PluginReport, Progress
+
+__all__ = ["Check", "GenerationResult", "PluginReport", "generate", "onnx2plugin"]
+
+
+def onnx2plugin(
+    input_model_path: str | os.PathLike[str],
+    output_model_path: str | os.PathLike[str],
+    node_names: Sequence[str] | None = None,
+    node_types: Sequence[str] | None = None,
+    plugin_name_dict: Mapping[str, str] | None = None,
+    dynamic_bs: bool = False,
+    min_bs: int = 1,
+    max_bs: int = 256,
+    opt_bs: int = 128,
+) -> list[str]:
+    """TPAT's function: generates plugins and the model that uses them.
+
+    Args:
+        input_model_path: the ONNX model.
+        output_model_path: the model to write; libraries and sources go to the folder `plugins` beside it.
+        node_names: nodes to turn into plugins.
+        node_types: ONNX operators, all of whose nodes are turned into plugins.
+        plugin_name_dict: node name → plugin name.
+        dynamic_bs: not yet possible.
+        min_bs: smallest batch, with `dynamic_bs`.
+        max_bs: largest batch, with `dynamic_bs`.
+        opt_bs: the batch that the kernels are made for, with `dynamic_bs`.
+
+    Returns:
+        Names of the plugins, each once.
+
+    Raises:
+        PluginAutogenError: one line that says what is wrong and what to do.
+    """
+    if dynamic_bs:
+        raise SelectionError(dynamic_batch_message())
+    return generate(
+        input_model_path,
+        output_model_path,
+        node_names=node_names,
+        node_types=node_types,
+        plugin_names=plugin_name_dict,
+    ).plugin_names
+
+
+def generate(
+    input_model: str | os.PathLike[str],
+    output_model: str | os.PathLike[str],
+    *,
+    node_names: Sequence[str] | None = None,
+    node_types: Sequence[str] | None = None,
+    plugin_names: Mapping[str, str] | None = None,
+    tensorrt: str | None = None,
+    plugin_dir: str | os.PathLike[str] | None = None,
+    library: str | None = None,
+    architectures: Sequence[str] = (),
+    cuda_home: str | None = None,
+    tensorrt_home: str | None = None,
+    check: Check | str = Check.CPU,
+    jobs: int | None = None,
+    progress: Progress = lambda what, done, total: None,
+) -> GenerationResult:
+    """Generates plugins for the selected nodes, and the model that uses them.
+
+    Args:
+        input_model: the ONNX model.
+        output_model: the model to write.
+        node_names: nodes to turn into plugins.
+        node_types: ONNX operators, all of whose nodes are turned into plugins.
+        plugin_names: node name → plugin name.
+        tensorrt: "8", "10", "11" or "rtx"; None: what is installed, else "10".
+        plugin_dir: gets `lib/` and `src/`; None: `plugins` beside the output model.
+        library: one library of this name for all plugins; None: one each.
+        architectures: GPUs, as `--arch` takes them; none: all that the compiler knows from sm_75 up, and PTX.
+        cuda_home: the CUDA toolkit; None: CUDA_HOME, PATH, the wheels, /usr/local/cuda.
+        tensorrt_home: TensorRT's headers; None: TENSORRT_HOME, the system's, else our own declarations.
+        check: "off" or "cpu".
+        jobs: compilers that run at once; None: the number of CPUs.
+        progress: called with what is being done, the number of parts done, and the number of parts.
+
+    Raises:
+        PluginAutogenError: one line that says what is wrong and what to do; nothing was written then.
+    """
+    output = Path(output_model)
+    options = Options(
+        release=releases.release(tensorrt) if tensorrt is not None else default_release(),
+        plugin_dir=Path(plugin_dir) if plugin_dir is not None else output.parent / "plugins",
+        library=library,
+        architectures=tuple(architectures),
+        cuda_home=cuda_home,
+        tensorrt_home=tensorrt_home,
+        check=Check(check),
+        jobs=jobs,
+    )
+    return pipeline.run(Path(input_model), output, options, node_names, node_types, plugin_names, progress)
+
+
+def default_release() -> releases.Release:
+    """The release of the TensorRT that is installed, else TensorRT 10."""
+    from plugin_autogen import engine
+
+    return releases.release(engine.default_release() or "10")
+
+
+def dynamic_batch_message() -> str:
+    """Why `-dynamic` ends in an error."""
+    return "dynamic batch sizes (-dynamic, -min, -max, -opt) are not supported yet: give the model fixed input shapes"

@@ -1,0 +1,363 @@
+"""The commands `onnx_to_plugin` and `plugin_autogen`: arguments in, tables and exit codes out."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from plugin_autogen.errors import PluginAutogenError, one_line
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from plugin_autogen.engine.build import EngineReport
+    from plugin_autogen.pipeline import GenerationResult
+
+EXIT_ERROR = 1
+EXIT_INTERRUPTED = 130
+
+
+def onnx_to_plugin_main(arguments: Sequence[str] | None = None) -> int:
+    """`onnx_to_plugin`: TPAT's command."""
+    return _guarded(lambda: _generate(_generate_parser("onnx_to_plugin").parse_args(arguments)))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`plugin_autogen generate|build|…`."""
+    parser = _Parser(prog="plugin_autogen", description="ONNX nodes to TensorRT plugins, and plugins to engines.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    generate = commands.add_parser("generate", help="the same as onnx_to_plugin", add_help=False)
+    _add_generate_arguments(generate)
+    generate.add_argument("-h", "--help", action="help", help="show this help and exit")
+    generate.set_defaults(run=_generate)
+    _add_build_parser(commands)
+
+    def run() -> int:
+        parsed = parser.parse_args(arguments)
+        result: int = parsed.run(parsed)
+        return result
+
+    return _guarded(run)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors in one line, the usage left to --help."""
+
+    def error(self, message: str) -> NoReturn:
+        raise PluginAutogenError(f"{self.prog}: {one_line(message)} (see {self.prog} --help)")
+
+
+def _guarded(run: Callable[[], int]) -> int:
+    """Runs a command; an error of ours is one line on stderr and a non-zero exit code."""
+    try:
+        return run()
+    except PluginAutogenError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output is gone; what is left in the buffer has no place to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_ERROR
+
+
+# onnx_to_plugin ------------------------------------------------------------------------------------------------------
+
+
+def _generate_parser(prog: str) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=prog,
+        description="Turns nodes of an ONNX model into TensorRT plugins and rewrites the model to use them.",
+        epilog='example: onnx_to_plugin -i model.onnx -o model_tpat.onnx -p \'{"node_name": "plugin_name"}\'',
+    )
+    _add_generate_arguments(parser)
+    return parser
+
+
+def _add_generate_arguments(parser: argparse.ArgumentParser) -> None:
+    from plugin_autogen.releases import RELEASES
+
+    add = parser.add_argument
+    add("-i", "--input_model_path", required=True, metavar="ONNX", help="the model")
+    add("-o", "--output_model_path", required=True, metavar="ONNX", help="the model to write")
+    add("-n", "--node_names", nargs="+", default=[], metavar="NAME", help="nodes to turn into plugins")
+    add(
+        "-t", "--node_types", nargs="+", default=[], metavar="TYPE", help="operators, all of whose nodes become plugins"
+    )
+    add(
+        "-p", "--plugin_name_dict", metavar="JSON", help='node names and the names of their plugins: {"node": "plugin"}'
+    )
+    dynamic = parser.add_argument_group("dynamic batch (not supported yet: gives fixed shapes or an error)")
+    dynamic.add_argument("-dynamic", "--dynamic_batchsize", metavar="BOOL", help="true or false (default false)")
+    dynamic.add_argument("-min", "--min_batchsize", type=int, metavar="N", help="smallest batch")
+    dynamic.add_argument("-max", "--max_batchsize", type=int, metavar="N", help="largest batch")
+    dynamic.add_argument("-opt", "--optimize_batchsize", type=int, metavar="N", help="batch that kernels are made for")
+    add(
+        "--tensorrt",
+        choices=list(RELEASES),
+        help="TensorRT release to generate for (default: the one that is installed, else 10)",
+    )
+    add("--plugin_dir", metavar="DIR", help="gets lib/<name>.so and src/<name>/ (default: plugins beside the output)")
+    add("--library", metavar="NAME", help="all plugins in one lib/NAME.so (default: one library a plugin)")
+    add(
+        "--arch",
+        action="append",
+        default=[],
+        metavar="ARCH",
+        help="GPU to compile for, repeatable: sm_90, native, jetson-orin … (default: all from sm_75 up, and PTX)",
+    )
+    add("--cuda_home", metavar="DIR", help="CUDA toolkit (default: CUDA_HOME, PATH, wheels, /usr/local/cuda)")
+    add("--tensorrt_home", metavar="DIR", help="TensorRT with its headers (default: TENSORRT_HOME, system, our own)")
+    add("--check", choices=["off", "cpu"], default="cpu", help="compare numbers with ONNX Runtime (default: cpu)")
+    add("--jobs", type=_positive, metavar="N", help="compilers that run at once (default: number of CPUs)")
+    add("--json", action="store_true", help="print the result as JSON instead of a table")
+    add("-v", "--verbose", action="store_true", help="log what each stage decides")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return int(text)
+
+
+def _generate(arguments: argparse.Namespace) -> int:
+    from plugin_autogen import api
+    from plugin_autogen.errors import SelectionError
+    from plugin_autogen.graph.selection import parse_plugin_names
+
+    if arguments.verbose:
+        import logging
+
+        logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+        logging.getLogger("plugin_autogen").setLevel(logging.DEBUG)
+    if _is_true(arguments.dynamic_batchsize):
+        raise SelectionError(api.dynamic_batch_message())
+    names = parse_plugin_names(arguments.plugin_name_dict) if arguments.plugin_name_dict is not None else None
+    with _native_log_hidden(not arguments.verbose), _progress(not arguments.json) as progress:
+        result = api.generate(
+            arguments.input_model_path,
+            arguments.output_model_path,
+            node_names=arguments.node_names or None,
+            node_types=arguments.node_types or None,
+            plugin_names=names,
+            tensorrt=arguments.tensorrt,
+            plugin_dir=arguments.plugin_dir,
+            library=arguments.library,
+            architectures=arguments.arch,
+            cuda_home=arguments.cuda_home,
+            tensorrt_home=arguments.tensorrt_home,
+            check=arguments.check,
+            jobs=arguments.jobs,
+            progress=progress,
+        )
+    if arguments.json:
+        print(json.dumps(_as_json(result), indent=1))
+    else:
+        _print_result(result)
+    return 0
+
+
+def _is_true(text: str | None) -> bool:
+    from plugin_autogen.errors import SelectionError
+
+    lowered = (text or "false").strip().lower()
+    if lowered not in ("true", "1", "yes", "false", "0", "no"):
+        raise SelectionError(f"-dynamic takes true or false, not '{one_line(text)}'")
+    return lowered in ("true", "1", "yes")
+
+
+def _as_json(result: GenerationResult) -> dict[str, Any]:
+    def plain(value: Any) -> Any:
+        if isinstance(value, Path):
+            return str(value)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        if isinstance(value, (list, tuple)):
+            return [plain(v) for v in value]
+        if isinstance(value, dict):
+            return {k: plain(v) for k, v in value.items()}
+        return value
+
+    data = plain(result)
+    assert isinstance(data, dict)
+    return data
+
+
+@contextlib.contextmanager
+def _native_log_hidden(wanted: bool) -> Iterator[None]:
+    """TVM's libraries write warnings straight to file descriptor 2, past Python; what we print still goes there."""
+    try:
+        if not wanted or sys.stderr.fileno() != 2:
+            yield
+            return
+    except (OSError, ValueError):  # a stderr without a file
+        yield
+        return
+    python_stderr, saved = sys.stderr, os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
+    sys.stderr = os.fdopen(saved, "w", buffering=1, errors="backslashreplace", closefd=False)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        sys.stderr = python_stderr
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+class _progress:
+    """A progress bar on a terminal's stderr; silent elsewhere."""
+
+    def __init__(self, wanted: bool) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+        self._wanted = wanted and sys.stderr.isatty()
+
+    def __enter__(self) -> Callable[[str, int, int], None]:
+        if self._wanted:
+            from rich.console import Console
+            from rich.progress import Progress
+
+            self._bar = Progress(console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task("", total=1)
+            self._bar.start()
+        return self._update
+
+    def _update(self, what: str, done: int, total: int) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, description=what[:60], completed=done, total=total)
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _print_result(result: GenerationResult) -> None:
+    for warning in result.warnings:
+        print(f"warning: {one_line(warning)}", file=sys.stderr)
+    table = _table(
+        f"{len(result.plugins)} plugins for {len(result.node_plugins)} nodes",
+        "plugin",
+        "operator",
+        "types",
+        right=("nodes", "kernels", "launches", "workspace", "constants", "error", "seconds"),
+    )
+    for plugin in result.plugins:
+        table.add_row(
+            one_line(plugin.name),
+            one_line(", ".join(plugin.operators)),
+            f"{_types(plugin.input_types)} -> {_types(plugin.output_types)}",
+            str(len(plugin.nodes)),
+            str(plugin.kernels),
+            "dynamic" if plugin.launches is None else str(plugin.launches),
+            "dynamic" if plugin.workspace_bytes is None else _bytes(plugin.workspace_bytes),
+            _bytes(plugin.constant_bytes),
+            "not checked" if plugin.check is None else f"{plugin.check.relative:.1e}",
+            f"{plugin.seconds:.1f}",
+        )
+    _print_table(table)
+    print(f"model      {one_line(result.model)}")
+    for library in result.libraries[:8]:
+        print(f"library    {one_line(library)}")
+    if len(result.libraries) > 8:
+        print(f"           … and {len(result.libraries) - 8} more in {one_line(result.libraries[0].parent)}")
+    print(f"sources    {one_line(result.libraries[0].parent.parent / 'src')}")
+    print(f"took       {result.seconds:.1f} s")
+    print("next       " + " ".join(shlex.quote(word) for word in result.command))
+
+
+def _table(title: str, *left: str, right: Sequence[str]) -> Table:
+    """A table whose cells are plain text: no name can smuggle markup in."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    for column in left:
+        table.add_column(column, overflow="fold")
+    for column in right:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _print_table(table: Table) -> None:
+    from rich.console import Console
+
+    console = Console(markup=False, emoji=False, highlight=False)
+    if not console.is_terminal:  # a pipe has no width, and a table squeezed into 80 columns can be read by nobody
+        console.width = 240
+    console.print(table)
+
+
+def _types(names: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(names)) or "-"
+
+
+def _bytes(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
+
+
+# plugin_autogen build ------------------------------------------------------------------------------------------------
+
+
+def _add_build_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "build",
+        help="build a TensorRT engine from a model with plugins",
+        description="Builds a TensorRT or TensorRT-RTX engine from a model with plugins.",
+    )
+    parser.add_argument("-i", "--input_model_path", required=True, metavar="ONNX", help="the rewritten model")
+    parser.add_argument("-o", "--output_engine_path", metavar="ENGINE", help="the engine to write (default: none)")
+    parser.add_argument(
+        "--plugins", nargs="+", default=[], metavar="PATH", help="plugin libraries, or folders with .so files in them"
+    )
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.set_defaults(run=_build)
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    from plugin_autogen.engine.build import build_engine
+
+    engine = Path(arguments.output_engine_path) if arguments.output_engine_path else None
+    report = build_engine(Path(arguments.input_model_path), engine, [Path(p) for p in arguments.plugins])
+    if arguments.json:
+        print(json.dumps(dataclasses.asdict(report), indent=1, default=str))
+    else:
+        _print_engine(report)
+    return 0
+
+
+def _print_engine(report: EngineReport) -> None:
+    for warning in report.warnings:
+        print(f"warning: {one_line(warning)}", file=sys.stderr)
+    table = _table(
+        f"{len(report.plugins)} plugins taken by {report.builder}", "plugin", "library", right=("nodes", "layers")
+    )
+    for plugin in report.plugins:
+        library = plugin.library.name if plugin.library is not None else "TensorRT's own"
+        table.add_row(one_line(plugin.op_type), one_line(library), str(len(plugin.nodes)), str(len(plugin.layers)))
+    _print_table(table)
+    print(f"network    {report.layers} layers")
+    if report.engine is not None:
+        print(f"engine     {one_line(report.engine)} ({_bytes(report.bytes)})")
+    print(f"took       {report.seconds:.1f} s")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,439 @@
+"""The order of the stages: model → selection → subgraphs → plans → sources → libraries → rewritten model."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plugin_autogen.codegen import expr as ex
+from plugin_autogen.codegen.plan import KernelPlan, PluginPlan, launches
+from plugin_autogen.errors import OutputError, PluginAutogenError, SelectionError, UnsupportedError, shorten
+from plugin_autogen.releases import Release
+
+if TYPE_CHECKING:
+    from plugin_autogen.build.compile import LibrarySource
+    from plugin_autogen.graph.extract import Extraction
+    from plugin_autogen.graph.subgraph import Subgraph
+    from plugin_autogen.verify.cpu import CheckResult
+
+
+class Check(enum.Enum):
+    """How the numbers of a generated plugin are checked."""
+
+    OFF = "off"
+    CPU = "cpu"
+    """The lowered function, compiled for the CPU, against ONNX Runtime or ONNX's reference evaluator."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to generate for, and where to.
+
+    Attributes:
+        release: the TensorRT release.
+        plugin_dir: gets `lib/<name>.so` and `src/<name>/`.
+        library: name of one library for all plugins; None: each plugin has a library of its own.
+        architectures: values of `--arch`; none means all that the compiler knows from sm_75 up.
+        cuda_home: the CUDA toolkit; None: search.
+        tensorrt_home: TensorRT's headers; None: search, else our own interface declarations.
+        check: how numbers are checked.
+        jobs: compilers that run at once; None: the number of CPUs.
+    """
+
+    release: Release
+    plugin_dir: Path
+    library: str | None = None
+    architectures: tuple[str, ...] = ()
+    cuda_home: str | None = None
+    tensorrt_home: str | None = None
+    check: Check = Check.CPU
+    jobs: int | None = None
+
+
+@dataclass(frozen=True)
+class PluginReport:
+    """One generated plugin.
+
+    Attributes:
+        name: the plugin's, which is its operator in the rewritten model.
+        nodes: names of the nodes that it replaces.
+        operators: their ONNX operators, each once.
+        kernels: number of CUDA kernels.
+        launches: kernel launches of one enqueue; None where a loop bound is known only at run time.
+        input_types: element types at the border.
+        output_types: likewise.
+        workspace_bytes: None where it depends on dynamic dimensions.
+        constant_bytes: of the tensors that live on the device.
+        check: the errors against the reference; None with `--check off`.
+        seconds: of lowering, scheduling and checking; compilation is counted for the libraries.
+    """
+
+    name: str
+    nodes: tuple[str, ...]
+    operators: tuple[str, ...]
+    kernels: int
+    launches: int | None
+    input_types: tuple[str, ...]
+    output_types: tuple[str, ...]
+    workspace_bytes: int | None
+    constant_bytes: int
+    check: CheckResult | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class GenerationResult:
+    """What a run made.
+
+    Attributes:
+        model: the rewritten ONNX model.
+        plugins: in the order of their first use.
+        libraries: the `.so` files.
+        sources: folder of each plugin's and library's source, a CMake project.
+        node_plugins: node name → plugin name.
+        release: key of the TensorRT release.
+        warnings: one line each.
+        seconds: wall clock.
+        command: the command line that builds an engine from the result.
+    """
+
+    model: Path
+    plugins: tuple[PluginReport, ...]
+    libraries: tuple[Path, ...]
+    sources: tuple[Path, ...]
+    node_plugins: Mapping[str, str]
+    release: str
+    warnings: tuple[str, ...]
+    seconds: float
+    command: tuple[str, ...]
+
+    @property
+    def plugin_names(self) -> list[str]:
+        """Names of the plugins, each once."""
+        return [plugin.name for plugin in self.plugins]
+
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how many of its parts are done, and how many there are."""
+
+
+@dataclass(frozen=True)
+class _Lowered:
+    plan: PluginPlan
+    check: CheckResult | None
+    seconds: float = field(compare=False)
+
+
+def run(
+    input_model: Path,
+    output_model: Path,
+    options: Options,
+    node_names: Sequence[str] | None = None,
+    node_types: Sequence[str] | None = None,
+    plugin_names: Mapping[str, str] | None = None,
+    progress: Progress = lambda what, done, total: None,
+) -> GenerationResult:
+    """Generates plugins for the selected nodes and writes libraries, sources and the rewritten model.
+
+    Either all files appear or none: libraries and sources are made in scratch folders, the model is written last.
+
+    Raises:
+        PluginAutogenError: one of its kinds; nothing was written then.
+    """
+    from plugin_autogen.build.architectures import resolve
+    from plugin_autogen.build.compile import compile_many
+    from plugin_autogen.build.toolchain import find_tensorrt_headers, find_toolchain
+    from plugin_autogen.graph.extract import extract
+    from plugin_autogen.graph.model import load_model
+    from plugin_autogen.graph.rewrite import rewrite, save_model
+    from plugin_autogen.graph.selection import select
+
+    start = time.monotonic()
+    _check_paths(input_model, output_model, options)
+    progress("reading the model", 0, 1)
+    model = load_model(input_model)
+    requests = select(model, node_names, node_types, plugin_names)
+    if options.library is not None:
+        _check_library_name(options.library)
+    # Before the long part: a missing compiler must not be found out at its end.
+    toolchain = find_toolchain(options.cuda_home)
+    headers = find_tensorrt_headers(options.release, options.tensorrt_home)
+    architectures = resolve(options.architectures, toolchain)
+    extraction = extract(model, requests, options.release)
+
+    lowered: dict[str, _Lowered] = {}
+    for i, subgraph in enumerate(extraction.subgraphs):
+        progress(f"lowering {subgraph.name}", i, len(extraction.subgraphs))
+        lowered[subgraph.name] = _lower(subgraph, options.check, architectures.oldest)
+    plans = {name: result.plan for name, result in lowered.items()}
+
+    with _staging(options.plugin_dir) as staging:
+        sources = _write_sources(plans, options, staging / "src")
+        progress("compiling", 0, len(sources))
+        libraries = compile_many(sources, staging / "lib", toolchain, headers, architectures, options.jobs)
+        rewritten = rewrite(model, extraction, {name: plan.fingerprint for name, plan in plans.items()})
+        published = _publish(staging, options.plugin_dir)
+        try:
+            save_model(rewritten, output_model, model.base_dir)
+        except BaseException:
+            published.undo()
+            raise
+        published.commit()
+    progress("done", 1, 1)
+    paths = tuple(options.plugin_dir / "lib" / library.path.name for library in libraries)
+    return GenerationResult(
+        model=output_model,
+        plugins=tuple(_report(extraction, s, lowered[s.name]) for s in extraction.subgraphs),
+        libraries=paths,
+        sources=tuple(
+            sorted({options.plugin_dir / "src" / f.name for s in sources for f in (*s.plugin_folders, s.folder)})
+        ),
+        node_plugins={node: use.plugin for use in extraction.uses for node in use.node_names},
+        release=options.release.key,
+        warnings=tuple(w for w in (*model.warnings, *extraction.warnings, headers.note) if w),
+        seconds=time.monotonic() - start,
+        command=_engine_command(output_model, paths, options.release),
+    )
+
+
+def build_plugin_plan(
+    subgraph: Subgraph, check: Check, oldest_arch: int | None = None
+) -> tuple[PluginPlan, CheckResult | None]:
+    """One subgraph through lowering, the check of numbers, scheduling and planning.
+
+    Args:
+        oldest_arch: the oldest compute capability (75 for 7.5) that the kernels must run on; None: the default.
+
+    Raises:
+        UnsupportedError, CheckError: without the name of the user's node; `run` adds it.
+    """
+    from plugin_autogen.codegen.plan_builder import build_plan
+    from plugin_autogen.lowering.importer import import_subgraph
+    from plugin_autogen.lowering.legalize import legalize, to_calls
+    from plugin_autogen.schedule.default import schedule_module
+    from plugin_autogen.schedule.target import cuda_target
+    from plugin_autogen.verify.cpu import check_on_cpu
+
+    module = import_subgraph(subgraph)
+    result = check_on_cpu(subgraph, module) if check is Check.CPU else None
+    target = cuda_target(oldest_arch)
+    calls = to_calls(legalize(module, target), target)
+    functions = schedule_module(calls, target)
+    plan = build_plan(subgraph, calls, functions, module.symbols, target)
+    return PluginPlan(subgraph.name, (plan,)), result
+
+
+def _lower(subgraph: Subgraph, check: Check, oldest_arch: int) -> _Lowered:
+    start = time.monotonic()
+    try:
+        plan, result = build_plugin_plan(subgraph, check, oldest_arch)
+    except PluginAutogenError as error:
+        nodes = ", ".join(
+            f'"{shorten(name)}" ({shorten(op, 60)})'
+            for name, op in list(zip(subgraph.node_names, subgraph.op_types, strict=True))[:3]
+        )
+        raise type(error)(f"node {nodes}: {error}") from error
+    except Exception as error:  # whatever TVM raises past our own checks must still name the node
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        raise UnsupportedError(
+            f'node "{shorten(subgraph.node_names[0])}" ({shorten(subgraph.op_types[0], 60)}): cannot be lowered: '
+            f"{shorten(lines[-1], 300)}"
+        ) from error
+    return _Lowered(plan, result, time.monotonic() - start)
+
+
+def _check_library_name(name: str) -> None:
+    from plugin_autogen.graph.naming import check_plugin_name
+
+    try:
+        check_plugin_name(name)
+    except SelectionError as error:
+        raise SelectionError(f"--library: {error}") from None
+
+
+def _check_paths(input_model: Path, output_model: Path, options: Options) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        if output_model.exists() and input_model.exists() and output_model.samefile(input_model):
+            raise OutputError(f"{shorten(output_model)} is the input model: give the output another path")
+    for folder in (output_model.parent, options.plugin_dir):
+        _check_writable(folder)
+
+
+def _check_writable(folder: Path) -> None:
+    """Raises `OutputError` when the folder, or the nearest one above that exists, cannot be written to."""
+    try:
+        existing = folder
+        while not existing.exists() and existing != existing.parent:
+            existing = existing.parent
+        if not existing.is_dir():
+            raise OutputError(f"{shorten(existing)} is not a folder: choose another output path")
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise OutputError(f"folder {shorten(existing)} cannot be written: choose another output path")
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{shorten(folder)} cannot be used as a folder: {shorten(error)}") from error
+
+
+@contextlib.contextmanager
+def _staging(plugin_dir: Path) -> Iterator[Path]:
+    """A scratch folder on the file system of the result; afterwards it and empty folders made for it are gone."""
+    made = _missing_parents(plugin_dir)
+    try:
+        plugin_dir.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=plugin_dir))
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to {shorten(plugin_dir)}: {error.strerror}; choose another --plugin_dir"
+        ) from None
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _missing_parents(folder: Path) -> list[Path]:
+    """The folder and those above it that do not exist yet, innermost first."""
+    missing = []
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    return missing
+
+
+def _write_sources(plans: Mapping[str, PluginPlan], options: Options, folder: Path) -> list[LibrarySource]:
+    """Renders every plugin and library into `folder/<name>/`."""
+    from plugin_autogen.build.compile import LibrarySource
+    from plugin_autogen.codegen.render import render_library, render_plugin
+
+    for name, plan in plans.items():
+        _write_files(folder / name, render_plugin(plan, options.release))
+    groups = {options.library: list(plans)} if options.library is not None else {name: [name] for name in plans}
+    sources = []
+    for library, names in groups.items():
+        _write_files(folder / library, render_library(library, names, options.release))
+        sources.append(LibrarySource(library, folder / library, tuple(folder / name for name in names)))
+    return sources
+
+
+def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    try:
+        for name, content in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    except OSError as error:
+        raise OutputError(f"cannot write to {shorten(folder)}: {error.strerror}") from None
+
+
+class _Published:
+    """Folders and files moved into place, with what they replaced, until the model is written too."""
+
+    def __init__(self, backup: Path) -> None:
+        self._backup = backup
+        self._moved: list[tuple[Path, Path | None]] = []
+
+    def move(self, source: Path, destination: Path) -> None:
+        old = None
+        if destination.exists() or destination.is_symlink():
+            old = self._backup / f"{len(self._moved)}"
+            os.replace(destination, old)
+        try:
+            os.replace(source, destination)
+        except OSError:
+            if old is not None:
+                os.replace(old, destination)
+            raise
+        self._moved.append((destination, old))
+
+    def undo(self) -> None:
+        for destination, old in reversed(self._moved):
+            with contextlib.suppress(OSError):
+                if destination.is_dir() and not destination.is_symlink():
+                    shutil.rmtree(destination)
+                else:
+                    destination.unlink()
+                if old is not None:
+                    os.replace(old, destination)
+        for folder in {destination.parent for destination, _ in self._moved}:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    def commit(self) -> None:
+        """What was replaced goes with the staging folder."""
+        self._moved.clear()
+
+
+def _publish(staging: Path, plugin_dir: Path) -> _Published:
+    """Moves sources and libraries from the staging folder into place, whole folders and files at a time."""
+    backup = staging / "replaced"
+    published = _Published(backup)
+    try:
+        backup.mkdir()
+        for kind in ("src", "lib"):
+            (plugin_dir / kind).mkdir(exist_ok=True)
+            for source in sorted((staging / kind).iterdir()):
+                published.move(source, plugin_dir / kind / source.name)
+    except OSError as error:
+        published.undo()
+        raise OutputError(
+            f"cannot write to {shorten(plugin_dir)}: {error.strerror}; choose another --plugin_dir"
+        ) from None
+    return published
+
+
+def _report(extraction: Extraction, subgraph: Subgraph, lowered: _Lowered) -> PluginReport:
+    plan = lowered.plan.default
+    return PluginReport(
+        name=subgraph.name,
+        nodes=tuple(n for use in extraction.uses if use.plugin == subgraph.name for n in use.node_names),
+        operators=tuple(dict.fromkeys(subgraph.op_types)),
+        kernels=len(plan.kernels),
+        launches=_launch_count(plan),
+        input_types=tuple(t.border_dtype.name for t in subgraph.inputs),
+        output_types=tuple(t.border_dtype.name for t in subgraph.outputs),
+        workspace_bytes=plan.workspace.value if isinstance(plan.workspace, ex.Const) else None,
+        constant_bytes=sum(len(c.data) for c in plan.constants),
+        check=lowered.check,
+        seconds=lowered.seconds,
+    )
+
+
+def _launch_count(plan: KernelPlan) -> int | None:
+    """Launches of one enqueue; None where a host loop or a branch depends on run-time values."""
+    from plugin_autogen.codegen.plan import Branch, Loop, Step
+
+    def count(steps: Sequence[Step]) -> int | None:
+        total = 0
+        for step in steps:
+            if isinstance(step, Loop):
+                body = count(step.body)
+                if body is None or not isinstance(step.extent, ex.Const):
+                    return None
+                total += body * step.extent.value
+            elif isinstance(step, Branch):
+                return None
+            else:
+                total += len(launches((step,)))
+        return total
+
+    return count(plan.steps)
+
+
+def _engine_command(model: Path, libraries: Sequence[Path], release: Release) -> tuple[str, ...]:
+    """The next command: `trtexec`, or ours where the release has no trtexec that loads plugins."""
+    engine = model.with_suffix(".engine")
+    if release.key == "rtx":
+        return ("plugin_autogen", "build", "-i", str(model), "-o", str(engine), "--plugins", *map(str, libraries))
+    # `--plugins` is all that trtexec knows before 8.6; later ones call it deprecated.
+    option = "--plugins" if release.key == "8" else "--staticPlugins"
+    return ("trtexec", f"--onnx={model}", f"--saveEngine={engine}", *(f"{option}={path}" for path in libraries))
