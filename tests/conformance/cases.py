@@ -1,0 +1,159 @@
+"""ONNX's node tests as cases: a standalone model with constants baked in, inputs, and the expected outputs."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.numpy_helper
+
+from plugin_autogen import dtypes
+from plugin_autogen.errors import UnsupportedError
+from plugin_autogen.graph.constant_inputs import constant_inputs
+from plugin_autogen.graph.subgraph import BorderTensor, Subgraph
+
+TRAINING_DOMAIN = "ai.onnx.preview.training"
+RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+"""Their tests compare only shapes, or expect what numpy's generator gives."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One node test. `reason` says why it cannot be a TensorRT plugin, None where it can."""
+
+    name: str
+    operator: str
+    model: onnx.ModelProto
+    inputs: dict[str, np.ndarray]
+    outputs: list[np.ndarray]
+    rtol: float
+    atol: float
+    reason: str | None
+
+
+@functools.cache
+def node_tests() -> dict[str, Any]:
+    """ONNX's node tests by name, as `onnx.backend` builds them."""
+    from onnx.backend.test.case.node import collect_testcases
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return {case.name: case for case in collect_testcases(None)}
+
+
+def load(name: str) -> Case:
+    """The case of this name, with inputs that must be constant turned into initializers."""
+    test = node_tests()[name]
+    model = onnx.ModelProto()
+    model.CopyFrom(test.model)
+    values, expected = test.data_sets[0]
+    operator = operator_of(name, model)
+    reason = _not_expressible(model, operator, [*values, *expected])
+    inputs: dict[str, np.ndarray] = {}
+    outputs: list[np.ndarray] = []
+    if reason is None:
+        inputs = {i.name: _array(v) for i, v in zip(model.graph.input, values, strict=True)}
+        outputs = [_array(v) for v in expected]
+        _bake(model, inputs, _constant_names(name, model))
+        _state_shapes(model, outputs)
+    return Case(name, operator, model, inputs, outputs, test.rtol, test.atol, reason)
+
+
+def operator_of(name: str, model: onnx.ModelProto) -> str:
+    """The operator that a test is about: for `…_expanded` tests, whose nodes are a function body, the original's."""
+    original = _original(name)
+    operator: str = (model if original is None else original).graph.node[0].op_type
+    return operator
+
+
+def _original(name: str) -> onnx.ModelProto | None:
+    """The model of the test whose function body an `…_expanded` test is."""
+    tests = node_tests()
+    original = name.removesuffix("_ver18").split("_expanded")[0]
+    if "_expanded" not in name or original not in tests:
+        return None
+    model: onnx.ModelProto = tests[original].model
+    return model
+
+
+def subgraph(case: Case) -> Subgraph:
+    """All nodes of the case as one plugin, borders in ONNX's own types, shapes as the data have them."""
+
+    def border(name: str, value: np.ndarray) -> BorderTensor:
+        dtype = dtypes.from_name(value.dtype.name)
+        return BorderTensor(name, dtype, value.shape, dtype)
+
+    return Subgraph(
+        name=f"tpat_{case.name}"[:120],
+        model=case.model,
+        inputs=tuple(border(i.name, case.inputs[i.name]) for i in case.model.graph.input),
+        outputs=tuple(border(o.name, v) for o, v in zip(case.model.graph.output, case.outputs, strict=True)),
+        node_names=tuple(n.name for n in case.model.graph.node),
+        op_types=tuple(n.op_type for n in case.model.graph.node),
+    )
+
+
+def _array(value: object) -> np.ndarray:
+    return np.asarray(onnx.numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value)
+
+
+def _constant_names(name: str, model: onnx.ModelProto) -> set[str]:
+    """Inputs that must be constant: of the test's nodes and, for a function body, of the operator that it expands."""
+    models = [model]
+    if (original := _original(name)) is not None:
+        models.append(original)
+    return {
+        node.input[index]
+        for m in models
+        for node in m.graph.node
+        for index in constant_inputs(node)
+        if index < len(node.input)
+    }
+
+
+def _bake(model: onnx.ModelProto, inputs: dict[str, np.ndarray], names: set[str]) -> None:
+    """Inputs that decide shapes become initializers, as they are in the models that users have."""
+    for name in sorted(names & set(inputs)):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(inputs.pop(name), name))
+    kept = [i for i in model.graph.input if i.name in inputs]
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+
+
+def _state_shapes(model: onnx.ModelProto, outputs: list[np.ndarray]) -> None:
+    """Dimensions that a test leaves open, since the data decide them (Unique's), are stated: they bound the result."""
+    for info, value in zip(model.graph.output, outputs, strict=True):
+        shape = info.type.tensor_type.shape
+        if any(not (d.HasField("dim_value") or d.dim_param) for d in shape.dim) and len(shape.dim) == value.ndim:
+            for dim, size in zip(shape.dim, value.shape, strict=True):
+                dim.dim_value = size
+
+
+def _not_expressible(model: onnx.ModelProto, operator: str, values: list[object]) -> str | None:
+    """One of the short list of reasons why a test is no tensor computation that a plugin border could carry."""
+    if any(n.domain == TRAINING_DOMAIN for n in model.graph.node):
+        return "training operator"
+    if operator == "ImageDecoder":
+        return "image decoding"
+    if operator in RANDOM:
+        return "random without seed"
+    for info in (*model.graph.input, *model.graph.output):
+        kind = info.type.WhichOneof("value")
+        if kind == "sequence_type":
+            return "sequence"
+        if kind == "optional_type":
+            return "optional"
+        if kind == "tensor_type" and info.type.tensor_type.elem_type == onnx.TensorProto.STRING:
+            return "string"
+        if kind == "tensor_type":
+            try:
+                dtypes.from_onnx(info.type.tensor_type.elem_type)
+            except UnsupportedError:
+                return "element type that no plugin border has (float4, float8, complex, 2-bit)"
+    if any(value is None for value in values):
+        return "optional"
+    return None
