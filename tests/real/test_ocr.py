@@ -1,0 +1,93 @@
+"""A real model: RapidOCR's text recognition, quantized dynamically, reads a picture with its plugins' own code."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from plugin_autogen import pipeline, releases
+from plugin_autogen.codegen.plan import PluginPlan
+from plugin_autogen.graph.extract import Extraction, extract
+from plugin_autogen.graph.model import load_model
+from plugin_autogen.graph.rewrite import rewrite
+from plugin_autogen.graph.selection import select
+from plugin_autogen.pipeline import Check
+from tests.cpu_cuda.runner import CpuLibrary, output_specs
+from tests.real.chain import Run, run_chain
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "quantized_ocr"
+sys.path.insert(0, str(EXAMPLE))
+
+import prepare  # noqa: E402
+import reading  # noqa: E402
+
+RTX = releases.release("rtx")
+TEXT = "Custom plugins 8.6"
+
+
+@pytest.fixture(scope="module")
+def models(request: pytest.FixtureRequest) -> Path:
+    """A folder with the models, kept between runs."""
+    folder: Path = request.config.cache.mkdir("ocr")  # type: ignore[union-attr]
+    prepare.prepare(folder)
+    return folder
+
+
+def cpu_plugins(extraction: Extraction, plans: dict[str, PluginPlan], scratch: Path) -> dict[str, Run]:
+    """Every plugin compiled for the CPU in one library, each behind a function."""
+    library = CpuLibrary.from_plans("plugins", list(plans.values()), extraction.release, scratch)
+
+    def runner(plan: PluginPlan) -> Run:
+        return lambda inputs: (
+            library.run(plan.name, inputs, output_specs(plan, inputs), fingerprint=plan.fingerprint).outputs
+        )
+
+    return {name: runner(plan) for name, plan in plans.items()}
+
+
+def rewritten_with_plugins(path: Path, types: list[str], scratch: Path) -> tuple[onnx.ModelProto, dict[str, Run]]:
+    model = load_model(path)
+    extraction = extract(model, select(model, node_types=types), RTX)
+    plans = {s.name: pipeline.build_plugin_plan(s, Check.OFF)[0] for s in extraction.subgraphs}
+    rewritten = rewrite(model, extraction, {name: plan.fingerprint for name, plan in plans.items()})
+    return rewritten, cpu_plugins(extraction, plans, scratch)
+
+
+def test_the_quantized_recognition_model_reads_the_same_text_with_plugins(models: Path, tmp_path: Path) -> None:
+    path = models / "recognition_int8.onnx"
+    types = ["DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"]
+    rewritten, plugins = rewritten_with_plugins(path, types, tmp_path)
+    assert not {node.op_type for node in rewritten.graph.node} & set(types)
+
+    line = reading.load_line(EXAMPLE / "line.png")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    expected = session.run(None, {"x": line})[0]
+    actual = next(iter(run_chain(rewritten, plugins, {"x": line}).values()))
+
+    characters = reading.alphabet(path)
+    assert reading.decode(expected, characters) == TEXT
+    assert reading.decode(actual, characters) == TEXT
+    assert actual.dtype == expected.dtype and actual.shape == expected.shape
+    # Rounding to eight bits turns the last bit of a float into a whole step: the probabilities agree, not the bits.
+    np.testing.assert_allclose(actual, expected, atol=0.05)
+
+
+def test_the_float_detection_model_finds_the_same_regions_with_its_resizes_as_plugins(
+    models: Path, tmp_path: Path
+) -> None:
+    prepare.make_static(prepare.fetch(prepare.DETECTION, models), tmp_path / "detection.onnx", [1, 3, 96, 160])
+    rewritten, plugins = rewritten_with_plugins(tmp_path / "detection.onnx", ["Resize"], tmp_path)
+    assert "Resize" not in {node.op_type for node in rewritten.graph.node}
+
+    picture = np.zeros((1, 3, 96, 160), np.float32)
+    picture[:, :, 24:72, :] = reading.load_line(EXAMPLE / "line.png")[:, :, :, 40:200]
+    session = onnxruntime.InferenceSession(tmp_path / "detection.onnx", providers=["CPUExecutionProvider"])
+    expected = session.run(None, {"x": picture})[0]
+    actual = next(iter(run_chain(rewritten, plugins, {"x": picture}).values()))
+    assert (expected > 0.3).mean() > 0.02, "the picture has no text: the test would prove nothing"
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
