@@ -243,16 +243,16 @@ class CpuLibrary:
             PluginFailure: the plugin refused or broke a rule.
             Unstable: see `stable`.
         """
-        arrays = [np.ascontiguousarray(array).reshape(np.shape(array)) for array in inputs]
-        request = _text(plugin) + _text(fingerprint) + _numbers(seeds) + struct.pack("<2q", contexts, shared_limit)
-        request += struct.pack("<q", len(arrays))
-        for index, array in enumerate(arrays):
-            dtype = dtypes.from_name(array.dtype.name)
-            profile = profiles[index] if profiles is not None else Profile(array.shape, array.shape, array.shape)
-            request += _tensor(dtype, array.shape, profile) + struct.pack("<q", array.nbytes) + array.tobytes()
-        request += struct.pack("<q", len(outputs))
-        for spec in outputs:
-            request += _tensor(spec.dtype, spec.shape, Profile(spec.shape, spec.shape, spec.shape))
+        request = encode_request(
+            plugin,
+            inputs,
+            outputs,
+            fingerprint=fingerprint,
+            profiles=profiles,
+            seeds=seeds,
+            contexts=contexts,
+            shared_limit=shared_limit,
+        )
         try:
             done = subprocess.run(
                 [str(_host(self.release.interface, self.sanitizer)), str(self.path)],
@@ -264,33 +264,58 @@ class CpuLibrary:
         except subprocess.TimeoutExpired as error:
             raise KernelFault(f"{plugin}: no end after {timeout} s") from error
         _check(plugin, done.returncode, done.stderr, self.path)
-        return self._response(plugin, done.stdout, outputs, stable)
+        return decode_response(plugin, done.stdout, outputs, stable)
 
-    @staticmethod
-    def _response(plugin: str, data: bytes, outputs: Sequence[OutputSpec], stable: bool) -> RunResult:
-        workspace, launches, runs = struct.unpack_from("<3q", data)
-        offset = 24
-        first: list[bytes] = []
-        for run in range(runs):
-            for index, spec in enumerate(outputs):
-                (size,) = struct.unpack_from("<q", data, offset)
-                content = data[offset + 8 : offset + 8 + size]
-                offset += 8 + size
-                if run == 0:
-                    first.append(content)
-                elif stable and content != first[index]:
-                    a, b = np.frombuffer(first[index], np.uint8), np.frombuffer(content, np.uint8)
-                    place = int(np.flatnonzero(a != b)[0]) // spec.dtype.bytes
-                    raise Unstable(
-                        f"{plugin}: output {index} differs between runs, first at element {place}: a race, or elements "
-                        f"that are never written"
-                    )
-        arrays = []
-        for index, (spec, content) in enumerate(zip(outputs, first, strict=True)):
-            if spec.dtype is dtypes.BOOL and any(byte > 1 for byte in content):
-                raise PluginFailure(f"{plugin}: output {index} holds a bool that is neither 0 nor 1")
-            arrays.append(np.frombuffer(content, spec.dtype.numpy).reshape(spec.shape).copy())
-        return RunResult(arrays, workspace, launches)
+
+def encode_request(
+    plugin: str,
+    inputs: Sequence[Array],
+    outputs: Sequence[OutputSpec],
+    *,
+    fingerprint: str = "",
+    profiles: Sequence[Profile] | None = None,
+    seeds: Sequence[int] = (1, 2),
+    contexts: int = 1,
+    shared_limit: int = 64 * 1024,
+) -> bytes:
+    """What the host reads (`host/main.cpp`). The arguments are those of `CpuLibrary.run`."""
+    arrays = [np.ascontiguousarray(array).reshape(np.shape(array)) for array in inputs]
+    request = _text(plugin) + _text(fingerprint) + _numbers(seeds) + struct.pack("<2q", contexts, shared_limit)
+    request += struct.pack("<q", len(arrays))
+    for index, array in enumerate(arrays):
+        dtype = dtypes.from_name(array.dtype.name)
+        profile = profiles[index] if profiles is not None else Profile(array.shape, array.shape, array.shape)
+        request += _tensor(dtype, array.shape, profile) + struct.pack("<q", array.nbytes) + array.tobytes()
+    request += struct.pack("<q", len(outputs))
+    for spec in outputs:
+        request += _tensor(spec.dtype, spec.shape, Profile(spec.shape, spec.shape, spec.shape))
+    return request
+
+
+def decode_response(plugin: str, data: bytes, outputs: Sequence[OutputSpec], stable: bool) -> RunResult:
+    workspace, launches, runs = struct.unpack_from("<3q", data)
+    offset = 24
+    first: list[bytes] = []
+    for run in range(runs):
+        for index, spec in enumerate(outputs):
+            (size,) = struct.unpack_from("<q", data, offset)
+            content = data[offset + 8 : offset + 8 + size]
+            offset += 8 + size
+            if run == 0:
+                first.append(content)
+            elif stable and content != first[index]:
+                a, b = np.frombuffer(first[index], np.uint8), np.frombuffer(content, np.uint8)
+                place = int(np.flatnonzero(a != b)[0]) // spec.dtype.bytes
+                raise Unstable(
+                    f"{plugin}: output {index} differs between runs, first at element {place}: a race, or elements "
+                    f"that are never written"
+                )
+    arrays = []
+    for index, (spec, content) in enumerate(zip(outputs, first, strict=True)):
+        if spec.dtype is dtypes.BOOL and any(byte > 1 for byte in content):
+            raise PluginFailure(f"{plugin}: output {index} holds a bool that is neither 0 nor 1")
+        arrays.append(np.frombuffer(content, spec.dtype.numpy).reshape(spec.shape).copy())
+    return RunResult(arrays, workspace, launches)
 
 
 class CpuPlugin:

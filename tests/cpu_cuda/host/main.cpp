@@ -110,6 +110,12 @@ void* load(const char* path) {
     return library;
 }
 
+std::vector<unsigned char> downloaded(const void* buffer, size_t size) {
+    std::vector<unsigned char> content(size);
+    cpu_cuda::fromDevice(content.data(), buffer, size);
+    return content;
+}
+
 }  // namespace
 
 Buffers::Buffers(const Request& request, size_t workspaceBytes, uint64_t seed) : workspace(nullptr), mRequest(request) {
@@ -119,19 +125,19 @@ Buffers::Buffers(const Request& request, size_t workspaceBytes, uint64_t seed) :
     for (const Tensor& tensor : request.inputs) {
         void* const buffer = cpu_cuda::allocateDevice(tensor.data.size(), "an input");
         REQUIRE(buffer != nullptr, "no memory for an input");
-        if (!tensor.data.empty()) std::memcpy(buffer, tensor.data.data(), tensor.data.size());
+        cpu_cuda::toDevice(buffer, tensor.data.data(), tensor.data.size());
         inputs.push_back(buffer);
     }
     for (const Tensor& tensor : request.outputs) {
         void* const buffer = cpu_cuda::allocateDevice(tensor.bytes, "an output");
         REQUIRE(buffer != nullptr, "no memory for an output");
-        std::memset(buffer, poison, tensor.bytes);
+        cpu_cuda::fillDevice(buffer, poison, tensor.bytes);
         outputs.push_back(buffer);
     }
     if (workspaceBytes > 0) {
         workspace = cpu_cuda::allocateDevice(workspaceBytes, "the workspace");
         REQUIRE(workspace != nullptr, "no memory for the workspace");
-        std::memset(workspace, poison, workspaceBytes);
+        cpu_cuda::fillDevice(workspace, poison, workspaceBytes);
     }
 }
 
@@ -142,15 +148,13 @@ Buffers::~Buffers() {
 }
 
 std::vector<std::vector<unsigned char>> Buffers::collect() const {
-    for (size_t i = 0; i < inputs.size(); ++i) {
-        REQUIRE(std::memcmp(inputs[i], mRequest.inputs[i].data.data(), mRequest.inputs[i].data.size()) == 0,
-                "enqueue changed input %zu", i);
-    }
+    REQUIRE(cudaDeviceSynchronize() == cudaSuccess, "a kernel failed: %s", cudaGetErrorName(cudaGetLastError()));
     std::vector<std::vector<unsigned char>> contents;
-    for (size_t i = 0; i < outputs.size(); ++i) {
-        const auto* const begin = static_cast<const unsigned char*>(outputs[i]);
-        contents.emplace_back(begin, begin + mRequest.outputs[i].bytes);
+    for (size_t i = 0; i < inputs.size(); ++i) {
+        const std::vector<unsigned char>& before = mRequest.inputs[i].data;
+        REQUIRE(downloaded(inputs[i], before.size()) == before, "enqueue changed input %zu", i);
     }
+    for (size_t i = 0; i < outputs.size(); ++i) contents.push_back(downloaded(outputs[i], mRequest.outputs[i].bytes));
     return contents;
 }
 
