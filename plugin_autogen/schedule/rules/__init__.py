@@ -29,6 +29,7 @@ def default_rules() -> list[Rule]:
     """The rules in the order in which they are tried; the last ones hold for every function."""
     from plugin_autogen.schedule.rules.bound import Bound
     from plugin_autogen.schedule.rules.dlight import DlightRule
+    from plugin_autogen.schedule.rules.elementwise import Elementwise
     from plugin_autogen.schedule.rules.mapped import Mapped
     from plugin_autogen.schedule.rules.matmul import Matmul
     from plugin_autogen.schedule.rules.reduction import Reduction
@@ -47,6 +48,7 @@ def default_rules() -> list[Rule]:
         DlightRule("GEMV"),
         DlightRule("GeneralReduction"),
         Reduction(),
+        Elementwise(),
         DlightRule("Fallback"),
         Serial(),
     ]
