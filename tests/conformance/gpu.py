@@ -28,6 +28,7 @@ from pathlib import Path
 
 HOST = Path(__file__).parents[1] / "cpu_cuda" / "host"
 TOOLS = ("memcheck", "racecheck")
+STEPS = ("compile", "run", *TOOLS)
 SUMMARY = "summary.json"
 CLEAN = "clean"
 SAMPLE = "sample"
@@ -62,10 +63,12 @@ def run(tests: Path, out: Path, jobs: int, steps: Sequence[str]) -> None:
     if (out / SUMMARY).exists():
         summary = Summary(**json.loads((out / SUMMARY).read_text()))
     host = tests / "host"
-    if "run" in steps:
+    if "compile" in steps:
         _build_host(host)
         summary.failures = _timed("compiled", lambda: _compile(tests, names, arch, jobs))
-        built = [name for name in names if name not in summary.failures]
+        _save(summary, out)
+    if "run" in steps:
+        built = [name for name in names if (tests / name / "plugin.so").exists()]
         summary.failures.update(_timed("ran", lambda: _run_all(host, tests, built, out, jobs)))
         _save(summary, out)
     chosen = [name for name in (tests / SAMPLE).read_text().split() if (tests / name / "plugin.so").exists()]
@@ -119,6 +122,8 @@ def _compile(tests: Path, names: Sequence[str], arch: str, jobs: int) -> dict[st
 
     def compile_one(name: str) -> str:
         folder = tests / name
+        if (folder / "plugin.so").exists():  # of a run that was cut short
+            return ""
         plugin = json.loads((folder / "plugin.json").read_text())["name"]
         source = LibrarySource(plugin, folder / "src", (folder / "src",))
         try:
@@ -259,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     runner.add_argument("tests", type=Path, metavar="DIR")
     runner.add_argument("out", type=Path, metavar="OUT")
     runner.add_argument("--jobs", type=int, default=os.cpu_count())
-    runner.add_argument("--steps", nargs="*", choices=("run", *TOOLS), default=["run", *TOOLS])
+    runner.add_argument("--steps", nargs="*", choices=STEPS, default=STEPS)
     reporter = commands.add_parser("report", help="write docs/gpu_conformance.md")
     reporter.add_argument("out", type=Path, metavar="OUT")
     args = parser.parse_args(arguments)

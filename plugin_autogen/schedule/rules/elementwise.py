@@ -47,7 +47,7 @@ class Elementwise:
             return None
         total = math.prod(int(extent) for extent in extents)
         width = _width(schedule.get(block), int(extents[-1]))
-        if width == 1 or total < self._few_elements:
+        if width == 1 or not self._few_elements <= total < 1 << 31:
             return None
         outer, thread, lane = schedule.split(schedule.fuse(*loops), [None, THREADS, width])
         schedule.bind(outer, "blockIdx.x")
@@ -58,21 +58,32 @@ class Elementwise:
 
 
 def _width(block: s_tir.SBlock, row: int) -> int:
-    """Elements a thread: as many as one access holds of the widest type, as long as rows are whole multiples."""
-    buffers = [region.source for region in (*block.reads, *block.writes)]
-    if any(_is_bool(buffer) for buffer in buffers):
-        return 1  # TVM prints a vector of bools twice as wide as it is
-    bits = max(_bits(buffer) for buffer in buffers)
-    width = max(1, ACCESS_BYTES * 8 // bits)
+    """Elements a thread: as many as one access holds, as long as rows are whole multiples; 1 where TVM cannot."""
+    if not _is_plain(block):
+        return 1
+    width = ACCESS_BYTES // 4
     while row % width:
         width //= 2
     return width
 
 
-def _is_bool(buffer: Any) -> bool:
-    return str(buffer.dtype).startswith("bool")
+def _is_plain(block: s_tir.SBlock) -> bool:
+    """Whether every value has 32 bits and nothing is chosen by a condition.
 
+    TVM prints vectors of other types, and conditions over vectors, as code that nvcc refuses, or wrongly. Indices are
+    still 64 bits wide here; those of tensors that fit 32 bits are narrowed before code is made of them.
+    """
+    import tvm_ffi
+    from tvm import ir, tirx
 
-def _bits(buffer: Any) -> int:
-    digits = "".join(c for c in str(buffer.dtype) if c.isdigit())
-    return int(digits) if digits else 8
+    plain = True
+
+    def look(node: Any) -> None:
+        nonlocal plain
+        dtype = str(getattr(node.ty, "dtype", "int32"))
+        plain = plain and dtype in ("float32", "int32", "int64") and not isinstance(node, tirx.Select)
+
+    if any(str(region.source.dtype) not in ("float32", "int32") for region in (*block.reads, *block.writes)):
+        return False
+    tvm_ffi.structural_walk(block.body, (ir.Expr, look))
+    return plain
