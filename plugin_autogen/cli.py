@@ -9,7 +9,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -95,8 +95,19 @@ def _add_generate_arguments(parser: argparse.ArgumentParser) -> None:
         "-t", "--node_types", nargs="+", default=[], metavar="TYPE", help="operators, all of whose nodes become plugins"
     )
     add(
-        "-p", "--plugin_name_dict", metavar="JSON", help='node names and the names of their plugins: {"node": "plugin"}'
+        "-p",
+        "--plugin_name_dict",
+        metavar="JSON",
+        help='node names and the names of their plugins: {"node": "plugin", "a,b,c": "one plugin of three nodes"}',
     )
+    add(
+        "--subgraph",
+        action="append",
+        default=[],
+        metavar="INPUTS:OUTPUTS=NAME",
+        help="the nodes between these tensors (names separated by commas) as one plugin, repeatable",
+    )
+    add("--fuse", action="store_true", help="selected nodes that feed each other become one plugin")
     dynamic = parser.add_argument_group("dynamic batch (not supported yet: gives fixed shapes or an error)")
     dynamic.add_argument("-dynamic", "--dynamic_batchsize", metavar="BOOL", help="true or false (default false)")
     dynamic.add_argument("-min", "--min_batchsize", type=int, metavar="N", help="smallest batch")
@@ -150,6 +161,8 @@ def _generate(arguments: argparse.Namespace) -> int:
             node_names=arguments.node_names or None,
             node_types=arguments.node_types or None,
             plugin_names=names,
+            subgraphs=arguments.subgraph,
+            fuse=arguments.fuse,
             tensorrt=arguments.tensorrt,
             plugin_dir=arguments.plugin_dir,
             library=arguments.library,
@@ -248,7 +261,7 @@ def _print_result(result: GenerationResult) -> None:
     for warning in result.warnings:
         print(f"warning: {one_line(warning)}", file=sys.stderr)
     table = _table(
-        f"{len(result.plugins)} plugins for {len(result.node_plugins)} nodes",
+        f"{_count(result.plugins, 'plugin')} for {_count(result.node_plugins, 'node')}",
         "plugin",
         "operator",
         "types",
@@ -300,6 +313,10 @@ def _print_table(table: Table) -> None:
     console.print(table)
 
 
+def _count(things: Sized, word: str) -> str:
+    return f"{len(things)} {word}{'s' * (len(things) != 1)}"
+
+
 def _types(names: Sequence[str]) -> str:
     return ", ".join(dict.fromkeys(names)) or "-"
 
@@ -347,13 +364,13 @@ def _print_engine(report: EngineReport) -> None:
     for warning in report.warnings:
         print(f"warning: {one_line(warning)}", file=sys.stderr)
     table = _table(
-        f"{len(report.plugins)} plugins taken by {report.builder}", "plugin", "library", right=("nodes", "layers")
+        f"{_count(report.plugins, 'plugin')} taken by {report.builder}", "plugin", "library", right=("nodes", "layers")
     )
     for plugin in report.plugins:
         library = plugin.library.name if plugin.library is not None else "TensorRT's own"
         table.add_row(one_line(plugin.op_type), one_line(library), str(len(plugin.nodes)), str(len(plugin.layers)))
     _print_table(table)
-    print(f"network    {report.layers} layers")
+    print(f"network    {report.layers} layer{'s' * (report.layers != 1)}")
     if report.engine is not None:
         print(f"engine     {one_line(report.engine)} ({_bytes(report.bytes)})")
     print(f"took       {report.seconds:.1f} s")

@@ -21,6 +21,7 @@ from plugin_autogen.releases import Release
 if TYPE_CHECKING:
     from plugin_autogen.build.compile import LibrarySource
     from plugin_autogen.graph.extract import Extraction
+    from plugin_autogen.graph.selection import Selection
     from plugin_autogen.graph.subgraph import Subgraph
     from plugin_autogen.verify.cpu import CheckResult
 
@@ -136,9 +137,7 @@ def run(
     input_model: Path,
     output_model: Path,
     options: Options,
-    node_names: Sequence[str] | None = None,
-    node_types: Sequence[str] | None = None,
-    plugin_names: Mapping[str, str] | None = None,
+    selection: Selection,
     progress: Progress = lambda what, done, total: None,
 ) -> GenerationResult:
     """Generates plugins for the selected nodes and writes libraries, sources and the rewritten model.
@@ -160,7 +159,14 @@ def run(
     _check_paths(input_model, output_model, options)
     progress("reading the model", 0, 1)
     model = load_model(input_model)
-    requests = select(model, node_names, node_types, plugin_names)
+    requests = select(
+        model,
+        selection.node_names,
+        selection.node_types,
+        selection.plugin_names,
+        selection.subgraphs,
+        selection.fuse,
+    )
     if options.library is not None:
         _check_library_name(options.library)
     # Before the long part: a missing compiler must not be found out at its end.
