@@ -63,6 +63,7 @@ def generate(
     node_types: Sequence[str] | None = None,
     plugin_names: Mapping[str, str] | None = None,
     subgraphs: Sequence[str] = (),
+    auto: bool = False,
     fuse: bool = False,
     tensorrt: str | None = None,
     plugin_dir: str | os.PathLike[str] | None = None,
@@ -83,8 +84,9 @@ def generate(
         node_types: ONNX operators, all of whose nodes are turned into plugins.
         plugin_names: node name → plugin name; a key of several names, separated by commas, makes them one plugin.
         subgraphs: "inputs:outputs=plugin_name", names of tensors separated by commas: what lies between is one plugin.
+        auto: all nodes that the target TensorRT's parser refuses.
         fuse: selected nodes that feed each other become one plugin.
-        tensorrt: "8", "10", "11" or "rtx"; None: what is installed, else "10".
+        tensorrt: "8", "10", "11", "rtx", or a minor release such as "8.5"; None: what is installed, else "10".
         plugin_dir: gets `lib/` and `src/`; None: `plugins` beside the output model.
         library: one library of this name for all plugins; None: one each.
         architectures: GPUs, as `--arch` takes them; none: all that the compiler knows from sm_75 up, and PTX.
@@ -108,7 +110,9 @@ def generate(
         check=Check(check),
         jobs=jobs,
     )
-    selection = Selection(tuple(node_names or ()), tuple(node_types or ()), plugin_names or {}, tuple(subgraphs), fuse)
+    selection = Selection(
+        tuple(node_names or ()), tuple(node_types or ()), plugin_names or {}, tuple(subgraphs), auto, fuse
+    )
     return pipeline.run(Path(input_model), output, options, selection, progress)
 
 

@@ -21,6 +21,7 @@ from plugin_autogen.releases import Release
 if TYPE_CHECKING:
     from plugin_autogen.build.compile import LibrarySource
     from plugin_autogen.graph.extract import Extraction
+    from plugin_autogen.graph.model import Model
     from plugin_autogen.graph.selection import Selection
     from plugin_autogen.graph.subgraph import Subgraph
     from plugin_autogen.verify.cpu import CheckResult
@@ -166,6 +167,7 @@ def run(
         selection.plugin_names,
         selection.subgraphs,
         selection.fuse,
+        _refused_nodes(model, selection, options.release) if selection.auto else (),
     )
     if options.library is not None:
         _check_library_name(options.library)
@@ -208,6 +210,16 @@ def run(
         seconds=time.monotonic() - start,
         command=_engine_command(output_model, paths, options.release),
     )
+
+
+def _refused_nodes(model: Model, selection: Selection, release: Release) -> list[str]:
+    """The nodes that `--auto` selects."""
+    from plugin_autogen.graph.support import find_support
+
+    support = find_support(model, release)
+    if not support.refused and not selection.names_something:
+        raise SelectionError(f"{support.judge} takes every node of the model: there is nothing to generate")
+    return list(support.refused)
 
 
 def build_plugin_plan(

@@ -31,6 +31,7 @@ class Selection:
             commas, makes them one plugin. Nodes without an entry get `tpat_<node name made safe>`.
         subgraphs: `inputs:outputs=plugin_name`, names of tensors separated by commas: the nodes between them become
             one plugin. `=plugin_name` may be left out.
+        auto: all nodes that the target TensorRT's parser refuses.
         fuse: selected nodes that feed each other become one plugin.
     """
 
@@ -38,7 +39,13 @@ class Selection:
     node_types: Sequence[str] = ()
     plugin_names: Mapping[str, str] = field(default_factory=dict)
     subgraphs: Sequence[str] = ()
+    auto: bool = False
     fuse: bool = False
+
+    @property
+    def names_something(self) -> bool:
+        """Whether it selects nodes beside those of `auto`."""
+        return bool(self.node_names or self.node_types or self.plugin_names or self.subgraphs)
 
 
 @dataclass(frozen=True)
