@@ -8,6 +8,7 @@ from pathlib import Path
 
 from plugin_autogen import pipeline, releases
 from plugin_autogen.errors import SelectionError
+from plugin_autogen.graph.selection import Selection
 from plugin_autogen.pipeline import Check, GenerationResult, Options, PluginReport, Progress
 
 __all__ = ["Check", "GenerationResult", "PluginReport", "generate", "onnx2plugin"]
@@ -61,6 +62,9 @@ def generate(
     node_names: Sequence[str] | None = None,
     node_types: Sequence[str] | None = None,
     plugin_names: Mapping[str, str] | None = None,
+    subgraphs: Sequence[str] = (),
+    auto: bool = False,
+    fuse: bool = False,
     tensorrt: str | None = None,
     plugin_dir: str | os.PathLike[str] | None = None,
     library: str | None = None,
@@ -78,8 +82,11 @@ def generate(
         output_model: the model to write.
         node_names: nodes to turn into plugins.
         node_types: ONNX operators, all of whose nodes are turned into plugins.
-        plugin_names: node name → plugin name.
-        tensorrt: "8", "10", "11" or "rtx"; None: what is installed, else "10".
+        plugin_names: node name → plugin name; a key of several names, separated by commas, makes them one plugin.
+        subgraphs: "inputs:outputs=plugin_name", names of tensors separated by commas: what lies between is one plugin.
+        auto: all nodes that the target TensorRT's parser refuses.
+        fuse: selected nodes that feed each other become one plugin.
+        tensorrt: "8", "10", "11", "rtx", or a minor release such as "8.5"; None: what is installed, else "10".
         plugin_dir: gets `lib/` and `src/`; None: `plugins` beside the output model.
         library: one library of this name for all plugins; None: one each.
         architectures: GPUs, as `--arch` takes them; none: all that the compiler knows from sm_75 up, and PTX.
@@ -103,7 +110,10 @@ def generate(
         check=Check(check),
         jobs=jobs,
     )
-    return pipeline.run(Path(input_model), output, options, node_names, node_types, plugin_names, progress)
+    selection = Selection(
+        tuple(node_names or ()), tuple(node_types or ()), plugin_names or {}, tuple(subgraphs), auto, fuse
+    )
+    return pipeline.run(Path(input_model), output, options, selection, progress)
 
 
 def default_release() -> releases.Release:

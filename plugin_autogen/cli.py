@@ -9,16 +9,17 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from plugin_autogen.errors import PluginAutogenError, one_line
+from plugin_autogen.errors import PluginAutogenError, one_line, shorten
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from plugin_autogen.engine.build import EngineReport
+    from plugin_autogen.inspection import Inspection
     from plugin_autogen.pipeline import GenerationResult
 
 EXIT_ERROR = 1
@@ -31,13 +32,14 @@ def onnx_to_plugin_main(arguments: Sequence[str] | None = None) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`plugin_autogen generate|build|…`."""
+    """`plugin_autogen generate|inspect|build`."""
     parser = _Parser(prog="plugin_autogen", description="ONNX nodes to TensorRT plugins, and plugins to engines.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     generate = commands.add_parser("generate", help="the same as onnx_to_plugin", add_help=False)
     _add_generate_arguments(generate)
     generate.add_argument("-h", "--help", action="help", help="show this help and exit")
     generate.set_defaults(run=_generate)
+    _add_inspect_parser(commands)
     _add_build_parser(commands)
 
     def run() -> int:
@@ -85,8 +87,6 @@ def _generate_parser(prog: str) -> argparse.ArgumentParser:
 
 
 def _add_generate_arguments(parser: argparse.ArgumentParser) -> None:
-    from plugin_autogen.releases import RELEASES
-
     add = parser.add_argument
     add("-i", "--input_model_path", required=True, metavar="ONNX", help="the model")
     add("-o", "--output_model_path", required=True, metavar="ONNX", help="the model to write")
@@ -95,18 +95,30 @@ def _add_generate_arguments(parser: argparse.ArgumentParser) -> None:
         "-t", "--node_types", nargs="+", default=[], metavar="TYPE", help="operators, all of whose nodes become plugins"
     )
     add(
-        "-p", "--plugin_name_dict", metavar="JSON", help='node names and the names of their plugins: {"node": "plugin"}'
+        "-p",
+        "--plugin_name_dict",
+        metavar="JSON",
+        help='node names and the names of their plugins: {"node": "plugin", "a,b,c": "one plugin of three nodes"}',
     )
+    add(
+        "--subgraph",
+        action="append",
+        default=[],
+        metavar="INPUTS:OUTPUTS=NAME",
+        help="the nodes between these tensors (names separated by commas) as one plugin, repeatable",
+    )
+    add("--fuse", action="store_true", help="selected nodes that feed each other become one plugin")
     dynamic = parser.add_argument_group("dynamic batch (not supported yet: gives fixed shapes or an error)")
     dynamic.add_argument("-dynamic", "--dynamic_batchsize", metavar="BOOL", help="true or false (default false)")
     dynamic.add_argument("-min", "--min_batchsize", type=int, metavar="N", help="smallest batch")
     dynamic.add_argument("-max", "--max_batchsize", type=int, metavar="N", help="largest batch")
     dynamic.add_argument("-opt", "--optimize_batchsize", type=int, metavar="N", help="batch that kernels are made for")
     add(
-        "--tensorrt",
-        choices=list(RELEASES),
-        help="TensorRT release to generate for (default: the one that is installed, else 10)",
+        "--auto",
+        action="store_true",
+        help="all nodes that the target TensorRT's parser refuses (asked where it is installed, else by its tables)",
     )
+    _add_tensorrt_argument(parser)
     add("--plugin_dir", metavar="DIR", help="gets lib/<name>.so and src/<name>/ (default: plugins beside the output)")
     add("--library", metavar="NAME", help="all plugins in one lib/NAME.so (default: one library a plugin)")
     add(
@@ -122,6 +134,15 @@ def _add_generate_arguments(parser: argparse.ArgumentParser) -> None:
     add("--jobs", type=_positive, metavar="N", help="compilers that run at once (default: number of CPUs)")
     add("--json", action="store_true", help="print the result as JSON instead of a table")
     add("-v", "--verbose", action="store_true", help="log what each stage decides")
+
+
+def _add_tensorrt_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tensorrt",
+        metavar="RELEASE",
+        help="TensorRT release to generate for: 8, 10, 11, rtx, or a minor one such as 8.5, whose table --auto then "
+        "goes by (default: the one that is installed, else 10)",
+    )
 
 
 def _positive(text: str) -> int:
@@ -150,6 +171,9 @@ def _generate(arguments: argparse.Namespace) -> int:
             node_names=arguments.node_names or None,
             node_types=arguments.node_types or None,
             plugin_names=names,
+            subgraphs=arguments.subgraph,
+            auto=arguments.auto,
+            fuse=arguments.fuse,
             tensorrt=arguments.tensorrt,
             plugin_dir=arguments.plugin_dir,
             library=arguments.library,
@@ -176,7 +200,7 @@ def _is_true(text: str | None) -> bool:
     return lowered in ("true", "1", "yes")
 
 
-def _as_json(result: GenerationResult) -> dict[str, Any]:
+def _as_json(result: GenerationResult | Inspection) -> dict[str, Any]:
     def plain(value: Any) -> Any:
         if isinstance(value, Path):
             return str(value)
@@ -248,7 +272,7 @@ def _print_result(result: GenerationResult) -> None:
     for warning in result.warnings:
         print(f"warning: {one_line(warning)}", file=sys.stderr)
     table = _table(
-        f"{len(result.plugins)} plugins for {len(result.node_plugins)} nodes",
+        f"{_count(result.plugins, 'plugin')} for {_count(result.node_plugins, 'node')}",
         "plugin",
         "operator",
         "types",
@@ -278,7 +302,7 @@ def _print_result(result: GenerationResult) -> None:
     print("next       " + " ".join(shlex.quote(word) for word in result.command))
 
 
-def _table(title: str, *left: str, right: Sequence[str]) -> Table:
+def _table(title: str, *left: str, right: Sequence[str] = ()) -> Table:
     """A table whose cells are plain text: no name can smuggle markup in."""
     from rich import box
     from rich.table import Table
@@ -300,6 +324,10 @@ def _print_table(table: Table) -> None:
     console.print(table)
 
 
+def _count(things: Sized, word: str) -> str:
+    return f"{len(things)} {word}{'s' * (len(things) != 1)}"
+
+
 def _types(names: Sequence[str]) -> str:
     return ", ".join(dict.fromkeys(names)) or "-"
 
@@ -311,6 +339,65 @@ def _bytes(count: int) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} GiB"
+
+
+# plugin_autogen inspect ----------------------------------------------------------------------------------------------
+
+
+def _add_inspect_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "inspect",
+        help="list a model's nodes: what TensorRT takes, what could be generated",
+        description="Lists the nodes of a model: types and shapes, whether TensorRT imports them, and what a plugin of "
+        "them would be generated from.",
+    )
+    parser.add_argument("-i", "--input_model_path", required=True, metavar="ONNX", help="the model")
+    _add_tensorrt_argument(parser)
+    parser.add_argument("--all", action="store_true", help="one row a node, also of those that TensorRT takes")
+    parser.add_argument("--json", action="store_true", help="print every node as JSON")
+    parser.set_defaults(run=_inspect)
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    from plugin_autogen import api, releases
+    from plugin_autogen.inspection import inspect
+
+    release = releases.release(arguments.tensorrt) if arguments.tensorrt else api.default_release()
+    with _native_log_hidden(True):
+        inspection = inspect(Path(arguments.input_model_path), release)
+    if arguments.json:
+        print(json.dumps(_as_json(inspection), indent=1))
+    else:
+        _print_inspection(inspection, arguments.all)
+    return 0
+
+
+def _print_inspection(inspection: Inspection, every: bool) -> None:
+    from collections import Counter
+
+    for warning in inspection.warnings:
+        print(f"warning: {one_line(warning)}", file=sys.stderr)
+    refused = [node for node in inspection.nodes if not node.supported]
+    counts = Counter((n.operator, n.supported, n.lowered_by) for n in inspection.nodes)
+    print(f"{_count(inspection.nodes, 'node')}, {len(refused)} of them not taken by {one_line(inspection.judge)}")
+    table = _table("operators", "operator", "TensorRT", "plugin from", right=("nodes",))
+    for (operator, supported, source), number in sorted(counts.items(), key=lambda item: (item[0][1], item[0][0])):
+        table.add_row(shorten(operator), "yes" if supported else "no", source or "nothing", str(number))
+    _print_table(table)
+    shown = inspection.nodes if every else refused
+    if not shown:
+        return
+    table = _table("nodes" if every else "nodes that are not taken", "node", "operator", "inputs", "outputs", "why not")
+    for node in shown:
+        inputs, outputs = ", ".join(node.inputs), ", ".join(node.outputs)
+        table.add_row(
+            shorten(node.name),
+            shorten(node.operator),
+            shorten(inputs),
+            shorten(outputs),
+            shorten(node.reason or "", 200),
+        )
+    _print_table(table)
 
 
 # plugin_autogen build ------------------------------------------------------------------------------------------------
@@ -347,13 +434,13 @@ def _print_engine(report: EngineReport) -> None:
     for warning in report.warnings:
         print(f"warning: {one_line(warning)}", file=sys.stderr)
     table = _table(
-        f"{len(report.plugins)} plugins taken by {report.builder}", "plugin", "library", right=("nodes", "layers")
+        f"{_count(report.plugins, 'plugin')} taken by {report.builder}", "plugin", "library", right=("nodes", "layers")
     )
     for plugin in report.plugins:
         library = plugin.library.name if plugin.library is not None else "TensorRT's own"
         table.add_row(one_line(plugin.op_type), one_line(library), str(len(plugin.nodes)), str(len(plugin.layers)))
     _print_table(table)
-    print(f"network    {report.layers} layers")
+    print(f"network    {report.layers} layer{'s' * (report.layers != 1)}")
     if report.engine is not None:
         print(f"engine     {one_line(report.engine)} ({_bytes(report.bytes)})")
     print(f"took       {report.seconds:.1f} s")

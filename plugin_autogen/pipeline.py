@@ -21,6 +21,8 @@ from plugin_autogen.releases import Release
 if TYPE_CHECKING:
     from plugin_autogen.build.compile import LibrarySource
     from plugin_autogen.graph.extract import Extraction
+    from plugin_autogen.graph.model import Model
+    from plugin_autogen.graph.selection import Selection
     from plugin_autogen.graph.subgraph import Subgraph
     from plugin_autogen.verify.cpu import CheckResult
 
@@ -136,9 +138,7 @@ def run(
     input_model: Path,
     output_model: Path,
     options: Options,
-    node_names: Sequence[str] | None = None,
-    node_types: Sequence[str] | None = None,
-    plugin_names: Mapping[str, str] | None = None,
+    selection: Selection,
     progress: Progress = lambda what, done, total: None,
 ) -> GenerationResult:
     """Generates plugins for the selected nodes and writes libraries, sources and the rewritten model.
@@ -160,7 +160,15 @@ def run(
     _check_paths(input_model, output_model, options)
     progress("reading the model", 0, 1)
     model = load_model(input_model)
-    requests = select(model, node_names, node_types, plugin_names)
+    requests = select(
+        model,
+        selection.node_names,
+        selection.node_types,
+        selection.plugin_names,
+        selection.subgraphs,
+        selection.fuse,
+        _refused_nodes(model, selection, options.release) if selection.auto else (),
+    )
     if options.library is not None:
         _check_library_name(options.library)
     # Before the long part: a missing compiler must not be found out at its end.
@@ -202,6 +210,16 @@ def run(
         seconds=time.monotonic() - start,
         command=_engine_command(output_model, paths, options.release),
     )
+
+
+def _refused_nodes(model: Model, selection: Selection, release: Release) -> list[str]:
+    """The nodes that `--auto` selects."""
+    from plugin_autogen.graph.support import find_support
+
+    support = find_support(model, release)
+    if not support.refused and not selection.names_something:
+        raise SelectionError(f"{support.judge} takes every node of the model: there is nothing to generate")
+    return list(support.refused)
 
 
 def build_plugin_plan(

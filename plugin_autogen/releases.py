@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
+import re
 from dataclasses import dataclass
 
 from plugin_autogen import dtypes
 from plugin_autogen.dtypes import ElementType
-from plugin_autogen.errors import SelectionError
+from plugin_autogen.errors import SelectionError, shorten
 
 
 class Interface(enum.Enum):
@@ -27,12 +29,14 @@ class Release:
         interface: the plugin interface used there.
         border_types: element types that a tensor between a plugin and the network may have. V2 plugins take neither
             bool nor int64 (NvInferRuntimePlugin.h, `supportsFormatCombination`); no network has uint8 inside.
+        version: the minor release that the user named, (8, 5): it decides what its parser takes, and nothing else.
     """
 
     key: str
     title: str
     interface: Interface
     border_types: frozenset[ElementType]
+    version: tuple[int, int] | None = None
 
     def takes(self, dtype: ElementType) -> bool:
         return dtype in self.border_types
@@ -53,8 +57,13 @@ RELEASES: dict[str, Release] = {
 
 
 def release(key: str) -> Release:
-    """The release of this key. Raises `SelectionError` naming the keys that exist."""
-    try:
+    """The release of this key, "10", or of a minor version, "10.3". Raises `SelectionError` naming those that exist."""
+    if key in RELEASES:
         return RELEASES[key]
-    except KeyError:
-        raise SelectionError(f"unknown TensorRT release {key!r}: choose one of {', '.join(RELEASES)}") from None
+    match = re.fullmatch(r"(8|10|11)\.(\d{1,2})", key)
+    if match and (version := (int(match[1]), int(match[2]))) >= (8, 2):
+        return dataclasses.replace(RELEASES[match[1]], title=f"TensorRT {version[0]}.{version[1]}", version=version)
+    raise SelectionError(
+        f"unknown TensorRT release {shorten(key, 40)!r}: choose one of {', '.join(RELEASES)}, "
+        "or a minor one such as 8.5"
+    )

@@ -244,7 +244,7 @@ class Model:
         del loaded.external_data[:]
         return loaded
 
-    def _varying(self) -> set[str]:
+    def varying(self) -> set[str]:
         """Names of the tensors that depend on the values of a graph input or on chance."""
         varying = set(self.graph_inputs)
         for node in self.proto.graph.node:
@@ -259,7 +259,7 @@ class Model:
         import onnx
         from onnx import helper
 
-        varying = self._varying()
+        varying = self.varying()
         roots = [n for n in names if n not in varying and n in self.producer]
         self._not_constant.update(n for n in names if n not in roots)
         if not roots:
@@ -578,6 +578,7 @@ def _fold_constants(proto: onnx.ModelProto) -> onnx.ModelProto:
 
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
+    _spell_constants(copy.graph)
     _slice_shapes(copy.graph)
     _shield_casts(copy.graph)
     try:
@@ -589,6 +590,19 @@ def _fold_constants(proto: onnx.ModelProto) -> onnx.ModelProto:
             )()
     except Exception as error:
         raise ModelError(f"folding constants failed: {shorten(error, 200)}") from error
+
+
+def _spell_constants(graph: onnx.GraphProto) -> None:
+    """Writes the values of Constant nodes as tensors: onnx-graphsurgeon takes a `value_float` for float64."""
+    import onnx
+
+    for node in graph.node:
+        for inner in subgraphs_of(node):
+            _spell_constants(inner)
+        tensor = _constant_node_value(node)
+        if tensor is not None:
+            del node.attribute[:]
+            node.attribute.append(onnx.helper.make_attribute("value", tensor))
 
 
 def _slice_shapes(graph: onnx.GraphProto) -> None:

@@ -7,9 +7,10 @@ alone (tried with TensorRT-RTX 1.7; read in the parser's sources of 8.2 to 10.1)
 from __future__ import annotations
 
 import contextlib
+import heapq
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -82,7 +83,7 @@ class _Rewriter:
                 nodes += self._plugin(places[i])
             elif i not in self.replaced:
                 nodes.append(self._untouched(i, node))
-        nodes = self._without_dead(nodes)
+        nodes = self._without_dead(_sorted(nodes))
         del graph.node[:]
         graph.node.extend(nodes)
         self._remove_unused()
@@ -210,6 +211,29 @@ class _Rewriter:
         _keep(graph.value_info, lambda v: v.name in known and v.name not in fresh)
         graph.value_info.extend(v for v in self.new_info if v.name not in outputs)
         _keep(graph.quantization_annotation, lambda q: q.tensor_name in known)
+
+
+def _sorted(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """Each node behind the nodes that it reads from, otherwise in the order given.
+
+    A plugin that stands for several nodes comes with the last of them, and the first ones' readers may stand before it.
+    """
+    maker = {name: i for i, node in enumerate(nodes) for name in node.output if name}
+    waits = [{maker[n] for n in read_names(node) if n in maker} for node in nodes]
+    readers: dict[int, list[int]] = {}
+    for i, makers in enumerate(waits):
+        for m in makers:
+            readers.setdefault(m, []).append(i)
+    ready = [i for i, makers in enumerate(waits) if not makers]
+    ordered = []
+    while ready:
+        i = heapq.heappop(ready)
+        ordered.append(nodes[i])
+        for reader in readers.get(i, ()):
+            waits[reader].discard(i)
+            if not waits[reader]:
+                heapq.heappush(ready, reader)
+    return ordered
 
 
 def _keep(repeated: Any, wanted: Callable[[Any], bool]) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from plugin_autogen.errors import SelectionError, shorten
-from plugin_autogen.graph import naming
+from plugin_autogen.graph import groups, naming
+from plugin_autogen.graph.groups import Group
 from plugin_autogen.graph.model import Model, subgraphs_of
 
 if TYPE_CHECKING:
@@ -17,6 +18,34 @@ if TYPE_CHECKING:
 
 _COMPARED = 200
 """Characters of a name that the search for near matches looks at: its time grows with the square of the length."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the user selects.
+
+    Attributes:
+        node_names: names of nodes. A name that several nodes bear selects them all.
+        node_types: ONNX operator types, `OneHot`.
+        plugin_names: node name -> plugin name, for some or all of the nodes; a key of several names, separated by
+            commas, makes them one plugin. Nodes without an entry get `tpat_<node name made safe>`.
+        subgraphs: `inputs:outputs=plugin_name`, names of tensors separated by commas: the nodes between them become
+            one plugin. `=plugin_name` may be left out.
+        auto: all nodes that the target TensorRT's parser refuses.
+        fuse: selected nodes that feed each other become one plugin.
+    """
+
+    node_names: Sequence[str] = ()
+    node_types: Sequence[str] = ()
+    plugin_names: Mapping[str, str] = field(default_factory=dict)
+    subgraphs: Sequence[str] = ()
+    auto: bool = False
+    fuse: bool = False
+
+    @property
+    def names_something(self) -> bool:
+        """Whether it selects nodes beside those of `auto`."""
+        return bool(self.node_names or self.node_types or self.plugin_names or self.subgraphs)
 
 
 @dataclass(frozen=True)
@@ -72,28 +101,34 @@ def select(
     node_names: Sequence[str] | None = None,
     node_types: Sequence[str] | None = None,
     plugin_names: Mapping[str, str] | None = None,
+    subgraphs: Sequence[str] = (),
+    fuse: bool = False,
+    keys: Sequence[str] = (),
 ) -> list[PluginRequest]:
-    """One request for each node that is named, of a type given, or a key of the mapping; in the graph's order.
+    """One request for each plugin that shall stand in the graph, in the order of their first nodes.
 
     Args:
         model: the model.
-        node_names: names of nodes. A name that several nodes bear selects them all.
-        node_types: ONNX operator types, `OneHot`.
-        plugin_names: node name -> plugin name, for some or all of the nodes. Nodes without an entry get
-            `tpat_<node name made safe>`.
+        node_names: this and the following as in `Selection`.
+        keys: more nodes, by `Model.node_keys`.
 
     Raises:
         SelectionError: nothing is selected, a name or type that the model lacks, a node inside another's subgraph or
-            inside a local function, a plugin name that is not free.
+            inside a local function, a plugin name that is not free, a node in two groups, a group that a path leaves
+            and enters again.
     """
-    plugin_names = plugin_names or {}
-    by_name: dict[str, list[str]] = {}
-    for key, node in zip(model.node_keys, model.proto.graph.node, strict=True):
-        by_name.setdefault(node.name, []).append(key)
+    by_name: dict[str, list[int]] = {}
+    for i, (key, node) in enumerate(zip(model.node_keys, model.proto.graph.node, strict=True)):
+        by_name.setdefault(node.name, []).append(i)
         if key != node.name:
-            by_name.setdefault(key, []).append(key)
-    chosen: set[str] = set()
-    for name in [*(node_names or ()), *plugin_names]:
+            by_name.setdefault(key, []).append(i)
+    named = _named_groups(model, by_name, plugin_names or {})
+    for text in subgraphs:
+        boundary = groups.parse_boundary(model, text)
+        named.append(Group(groups.nodes_between(model, boundary), boundary.name, is_fixed=True))
+    groups.check_disjoint(model, named)
+    chosen = {model.index[key] for key in keys}
+    for name in node_names or ():
         if name not in by_name:
             raise SelectionError(_unknown_name(model, name, list(by_name)))
         chosen.update(by_name[name])
@@ -101,32 +136,57 @@ def select(
     for op_type in node_types or ():
         if op_type not in types:
             raise SelectionError(_unknown_type(model, op_type, types))
-        chosen.update(k for k, n in zip(model.node_keys, model.proto.graph.node, strict=True) if n.op_type == op_type)
-    if not chosen:
+        chosen.update(i for i, node in enumerate(model.proto.graph.node) if node.op_type == op_type)
+    chosen.difference_update(*(group.nodes for group in named))
+    found = [*named, *(Group(frozenset({i})) for i in chosen)]
+    if not found:
         raise SelectionError("no node is selected: give node names, node types, or a mapping of nodes to plugin names")
+    groups.check_convex(model, found)
+    if fuse:
+        found = groups.fuse(model, found)
+    return _requests(model, sorted(found, key=lambda group: min(group.nodes)))
 
-    wanted = {key: plugin for name, plugin in plugin_names.items() for key in by_name[name]}
-    for plugin in wanted.values():
-        naming.check_plugin_name(plugin)
+
+def _named_groups(model: Model, by_name: Mapping[str, list[int]], plugin_names: Mapping[str, str]) -> list[Group]:
+    """The groups that the keys of the mapping stand for."""
+    found = []
+    for text, plugin in plugin_names.items():
+        names, unknown = groups.split_names(text, by_name)
+        if unknown is not None:
+            raise SelectionError(_unknown_name(model, unknown, list(by_name)))
+        nodes = [i for name in names for i in by_name[name]]
+        if len(names) > 1:
+            found.append(Group(frozenset(nodes), plugin, is_fixed=True))
+        else:
+            found.extend(Group(frozenset({i}), plugin) for i in nodes)
+    return found
+
+
+def _requests(model: Model, chosen: Sequence[Group]) -> list[PluginRequest]:
+    """The groups under names that are free."""
+    for group in chosen:
+        if group.name is not None:
+            naming.check_plugin_name(group.name)
     # The parser takes an operator of the name of a local function for that function, and plugin libraries that the
     # model already relies on may define an operator that stays.
     foreign = {function.name: "a local function of the model" for function in model.proto.functions}
-    for key, node in zip(model.node_keys, model.proto.graph.node, strict=True):
-        if key not in chosen:
+    replaced = {i for group in chosen for i in group.nodes}
+    for i, node in enumerate(model.proto.graph.node):
+        if i not in replaced:
             foreign.setdefault(node.op_type, f'the operator of node "{shorten(node.name)}", which stays')
-    for key, plugin in wanted.items():
-        if plugin in foreign:
+    for group in chosen:
+        if group.name in foreign:
             raise SelectionError(
-                f'plugin name "{plugin}" for node "{shorten(key)}" is also {foreign[plugin]}: choose another name'
+                f'plugin name "{group.name}" for node "{shorten(model.node_keys[min(group.nodes)])}" is also '
+                f"{foreign[group.name]}: choose another name"
             )
-    taken = {*wanted.values(), *foreign}
+    taken = {*foreign, *(group.name for group in chosen if group.name is not None)}
     requests = []
-    for key in model.node_keys:
-        if key not in chosen:
-            continue
-        name = wanted.get(key) or naming.default_plugin_name(key, taken)
+    for group in chosen:
+        keys = tuple(model.node_keys[i] for i in sorted(group.nodes))
+        name = group.name or naming.default_plugin_name(keys[0], taken)
         taken.add(name)
-        requests.append(PluginRequest(name, (key,), is_named=key in wanted))
+        requests.append(PluginRequest(name, keys, is_named=group.name is not None))
     return requests
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from plugin_autogen import dtypes
 from plugin_autogen.errors import PluginAutogenError, UnsupportedError, one_line, shorten
 from plugin_autogen.graph.subgraph import BorderTensor, Encoding, Subgraph
-from plugin_autogen.lowering import constants, registry, tvm_frontend
+from plugin_autogen.lowering import constants, control_flow, registry, tvm_frontend
 from plugin_autogen.lowering.expand import expand_functions
 from plugin_autogen.lowering.registry import NodeContext, TensorType, dtype_of, shape_of
 from plugin_autogen.lowering.te_helpers import cast_expr
@@ -71,6 +71,30 @@ def import_subgraph(subgraph: Subgraph) -> RelaxModule:
             result = builder.emit_output(relax.Tuple(results))
         builder.emit_func_output(result)
     return RelaxModule(builder.get(), {str(v.name): place for v, place in symbols.items()})
+
+
+def lowered_by(
+    node: onnx.NodeProto, opsets: Mapping[str, int], functions: Sequence[onnx.FunctionProto] = ()
+) -> str | None:
+    """What this node would be lowered by, in words; None where there is nothing. Its attributes are not looked at."""
+    import onnx.defs
+
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    opset = opsets.get(domain, 1)
+    if registry.find(domain, node.op_type, opset) is not None:
+        return "converter"
+    if any((f.domain, f.name) == (node.domain, node.op_type) for f in functions):
+        return "local function"
+    if not domain and node.op_type in control_flow.OPERATORS:
+        return "control flow"
+    if onnx.defs.has(node.op_type, opset, domain):
+        schema = onnx.defs.get_schema(node.op_type, opset, domain)
+        if schema.has_function or schema.has_context_dependent_function:
+            return "function body"
+    if tvm_frontend.find(domain, node.op_type) is not None:
+        return "TVM's importer"
+    # Constant and its like need no converter: they are evaluated.
+    return "constant" if not domain and node.op_type == "Constant" else None
 
 
 class _TypesOf:

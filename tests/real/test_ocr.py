@@ -16,6 +16,7 @@ from plugin_autogen.graph.extract import Extraction, extract
 from plugin_autogen.graph.model import load_model
 from plugin_autogen.graph.rewrite import rewrite
 from plugin_autogen.graph.selection import select
+from plugin_autogen.graph.support import by_table, find_support
 from plugin_autogen.pipeline import Check
 from tests.cpu_cuda.runner import CpuLibrary, output_specs
 from tests.real.chain import Run, run_chain
@@ -91,3 +92,26 @@ def test_the_float_detection_model_finds_the_same_regions_with_its_resizes_as_pl
     actual = next(iter(run_chain(rewritten, plugins, {"x": picture}).values()))
     assert (expected > 0.3).mean() > 0.02, "the picture has no text: the test would prove nothing"
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("release", ["8.2", "8.6", "10.0", "11.1", "rtx"])
+def test_auto_finds_exactly_the_nodes_that_quantization_brought(models: Path, release: str) -> None:
+    model = load_model(models / "recognition_int8.onnx")
+    brought = [
+        key
+        for key, node in zip(model.node_keys, model.proto.graph.node, strict=True)
+        if node.op_type in ("DynamicQuantizeLinear", "ConvInteger", "MatMulInteger")
+    ]
+    assert len(brought) == 94
+    assert list(by_table(model, releases.release(release)).refused) == brought
+    if release == "rtx":
+        asked = find_support(model, RTX)
+        assert asked.judge.startswith("TensorRT-RTX") and asked.judge.endswith("parser")
+        assert list(asked.refused) == brought
+
+
+def test_nothing_is_to_be_generated_for_the_float_models(models: Path) -> None:
+    for name in (prepare.RECOGNITION, prepare.DETECTION):
+        model = load_model(prepare.fetch(name, models))
+        assert not find_support(model, RTX).refused
+        assert not any(by_table(model, releases.release(r)).refused for r in ("8.2", "8.6", "10.0", "11.0", "rtx"))

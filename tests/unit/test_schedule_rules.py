@@ -74,6 +74,35 @@ def _map(shape: tuple[int, ...], dtype: str = "float32", **more: Any) -> Case:
     return Case(((dtype, shape),), compute, lambda x: (x + x) * x, **more)
 
 
+def _chain(shape: tuple[int, ...], length: int, **more: Any) -> Case:
+    """Steps that each read the one before twice; the first is a row for all."""
+
+    def compute(x: Any) -> Any:
+        from tvm import te
+
+        row = x.shape[-1:]
+        v = te.compute(row, lambda *i: x(*(0,) * (len(x.shape) - len(i)), *i) + 1.0, name="start")
+
+        def step(before: Any, shape: Any) -> Any:
+            def value(*i: Any) -> Any:
+                read = before(*i[len(i) - len(before.shape) :])
+                return read * 0.75 - te.min(read, 1.0) * 0.5
+
+            return te.compute(shape, value, name="step")
+
+        for number in range(length):
+            v = step(v, x.shape if number > 1 else row)
+        return te.compute(x.shape, lambda *i: v(*i) + x(*i), name="result")
+
+    def expected(x: Array) -> Array:
+        v = x[(0,) * (x.ndim - 1)] + np.float32(1)
+        for _ in range(length):
+            v = v * np.float32(0.75) - np.minimum(v, np.float32(1)) * np.float32(0.5)
+        return v + x
+
+    return Case((("float32", shape),), compute, expected, **more)
+
+
 def _transpose(shape: tuple[int, int, int], **more: Any) -> Case:
     def compute(x: Any) -> Any:
         from tvm import te
@@ -298,6 +327,9 @@ CASES: dict[str, Case] = {
     "map_1": _map((1,), rules=("dlight.Fallback",)),
     "map_prime": _map((1031,), rules=("dlight.Fallback",)),
     "map_long": _map((13000,), rules=("dlight.Fallback",)),
+    "chain_of_registers": _chain((5, 77), 10, rules=("chain",)),
+    "chain_rank_1": _chain((600,), 9, rules=("chain",)),
+    "chain_short": _chain((5, 77), 3, rules=("dlight.Fallback",)),
     "map_rank_4": _map((3, 1, 5, 7), rules=("dlight.Fallback",)),
     "map_half": _map((37,), "float16", rules=("dlight.Fallback",)),
     "map_int8": _map((37,), "int8", rules=("dlight.Fallback",)),

@@ -28,6 +28,7 @@ class Rule(Protocol):
 def default_rules() -> list[Rule]:
     """The rules in the order in which they are tried; the last ones hold for every function."""
     from plugin_autogen.schedule.rules.bound import Bound
+    from plugin_autogen.schedule.rules.chain import Chain
     from plugin_autogen.schedule.rules.dlight import DlightRule
     from plugin_autogen.schedule.rules.elementwise import Elementwise
     from plugin_autogen.schedule.rules.mapped import Mapped
@@ -41,6 +42,7 @@ def default_rules() -> list[Rule]:
     return [
         Mapped(),
         Bound(),
+        Chain(),
         ThreadPerOutput(),
         ThreadPerRow(),
         TensorCores(),
