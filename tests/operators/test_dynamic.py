@@ -6,6 +6,7 @@ TensorRT's interface, under one profile.
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,14 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx.reference import ReferenceEvaluator
 
 from plugin_autogen import releases
-from plugin_autogen.codegen.plan import KernelPlan
+from plugin_autogen.codegen import expr as ex
+from plugin_autogen.codegen.plan import launches
 from plugin_autogen.graph.extract import extract
 from plugin_autogen.graph.selection import select
 from plugin_autogen.graph.subgraph import Subgraph
 from plugin_autogen.pipeline import Check, build_plugin_plan
+from plugin_autogen.releases import Release
 from plugin_autogen.schedule.atomics import order_changes_bits
 from plugin_autogen.verify.compare import difference
 from plugin_autogen.verify.cpu import decode, encode
@@ -36,7 +41,7 @@ Spec = tuple[int, Sequence[int | str]]
 RTX = releases.release("rtx")
 
 SHAPE_SETS = 20
-LARGEST = 40
+LARGEST = 20
 
 
 @dataclass(frozen=True)
@@ -164,8 +169,8 @@ CASES: dict[str, Case] = {
         X,
         {"y": (FLOAT, (None, 3)), "i": (INT64, (None, 3))},
         {"k": np.array([3])},
-        fit=_at_least(m=3),
-        largest=2500,
+        fit=lambda sizes, rng: {"n": sizes["n"] % 4, "m": max(sizes["m"], 3)},
+        largest=1500,
     ),
     "TopK_first_axis": Case(
         "TopK",
@@ -219,7 +224,7 @@ CASES: dict[str, Case] = {
         fit=WINDOW, largest=12,
     ),
     "Resize_cubic": Case(
-        "Resize", IMAGE, Y4, {"scales": np.array([1, 1, 3, 1.5], np.float32)}, names="x - scales",
+        "Resize", IMAGE, Y4, {"scales": np.array([1, 1, 3, 2], np.float32)}, names="x - scales",
         attributes={"mode": "cubic", "coordinate_transformation_mode": "align_corners"}, never_zero="hw", largest=10,
     ),
     "GridSample": Case(
@@ -293,14 +298,17 @@ CASES: dict[str, Case] = {
 }  # fmt: skip
 
 
-def subgraph_of(case: Case, folder: Path) -> Subgraph:
-    """The node, cut out of a model with symbolic dimensions as the pipeline does it."""
+def model_of(case: Case) -> onnx.ModelProto:
+    """The model with the one node, which is called n."""
     names = case.names or " ".join([*case.inputs, *case.constants])
     nodes = [node(case.operator, names, " ".join(case.outputs), "n", **case.attributes)]
-    loaded = load(
-        model(nodes, case.inputs, case.outputs, case.constants, case.opset, ir_version=10), folder, "case.onnx"
-    )
-    extraction = extract(loaded, select(loaded, ["n"]), RTX, allow_symbolic=True, in_network=False)
+    return model(nodes, case.inputs, case.outputs, case.constants, case.opset, ir_version=10)
+
+
+def subgraph_of(case: Case, folder: Path, release: Release = RTX) -> Subgraph:
+    """The node, cut out of a model with symbolic dimensions as the pipeline does it."""
+    loaded = load(model_of(case), folder, "case.onnx")
+    extraction = extract(loaded, select(loaded, ["n"]), release, allow_symbolic=True, in_network=False)
     return extraction.subgraphs[0]
 
 
@@ -319,18 +327,28 @@ def shape_sets(case: Case, count: int = SHAPE_SETS) -> list[Sizes]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_one_plugin_answers_every_shape(name: str, tmp_path: Path) -> None:
-    case = CASES[name]
-    assert len(case.symbols) >= 2 or name == "TopK"
-    subgraph = subgraph_of(case, tmp_path)
+    assert len(CASES[name].symbols) >= 2 or name == "TopK"
+    answers_every_shape(CASES[name], tmp_path, RTX)
+
+
+@pytest.mark.parametrize("name", ["Add", "Conv", "Resize_linear", "Slice_backwards"])
+def test_one_plugin_of_tensorrt_8_answers_every_shape(name: str, tmp_path: Path) -> None:
+    answers_every_shape(CASES[name], tmp_path, releases.release("8"))
+
+
+def answers_every_shape(case: Case, tmp_path: Path, release: Release) -> None:
+    """Compiles the plugin once and compares its outputs at all shapes with the reference's."""
+    subgraph = subgraph_of(case, tmp_path, release)
     plugin, _ = build_plugin_plan(subgraph, Check.OFF)
     plan = plugin.default
-    compiled = CpuPlugin.from_plan(plugin, RTX, tmp_path, harness.sanitizer)
+    assert (ex.ONE,) * 3 not in [launch.block for launch in launches(plan.steps)], "left to one thread"
+    compiled = CpuPlugin.from_plan(plugin, release, tmp_path, harness.sanitizer)
     tops = {s: max([sizes[s] for sizes in shape_sets(case)]) for s in case.symbols}
     profiles = [_profile(shape, tops) for _, shape in case.inputs.values()]
     calls, expected = [], []
     for seed, sizes in enumerate(shape_sets(case)):
-        feeds = _feeds(subgraph, case, plan, sizes, seed)
-        expected.append([np.asarray(w) for w in reference_outputs(subgraph.model, feeds)[0]])
+        feeds = _feeds(subgraph, case, sizes, seed)
+        expected.append(_expected(subgraph, feeds))
         inputs = [
             encode(feeds[info.name], tensor)
             for info, tensor in zip(subgraph.model.graph.input, subgraph.inputs, strict=True)
@@ -352,7 +370,17 @@ def _profile(shape: Sequence[int | str], tops: Sizes) -> Profile:
     return Profile(at(lambda s: 0), at(lambda s: min(4, tops[s])), at(lambda s: tops[s]))
 
 
-def _feeds(subgraph: Subgraph, case: Case, plan: KernelPlan, sizes: Sizes, seed: int) -> dict[str, np.ndarray]:
+def _expected(subgraph: Subgraph, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """ONNX Runtime's outputs. For tensors without elements it has garbage, or dies, in places where ONNX's reference
+    evaluator knows better: that is asked first then, though it cannot compute everything either.
+    """
+    if not all(value.size for value in feeds.values()):
+        with contextlib.suppress(Exception):
+            return [np.asarray(w) for w in ReferenceEvaluator(subgraph.model).run(None, dict(feeds))]
+    return [np.asarray(w) for w in reference_outputs(subgraph.model, feeds)[0]]
+
+
+def _feeds(subgraph: Subgraph, case: Case, sizes: Sizes, seed: int) -> dict[str, np.ndarray]:
     """Random inputs; the subgraph's symbols have names of their own."""
     own: Sizes = {}
     for tensor, (_, shape) in zip(subgraph.inputs, case.inputs.values(), strict=True):
