@@ -324,6 +324,7 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     proto = _read(path, shown)
     _check(path, proto, shown, warnings)
     node_keys = _name_nodes(proto.graph)
+    _drop_placeholders(proto.graph)
     values = infer(proto, warnings)
     return Model(path=path, proto=proto, values=values, node_keys=node_keys, warnings=warnings)
 
@@ -372,6 +373,14 @@ def _check(path: Path, proto: onnx.ModelProto, shown: str, warnings: list[str]) 
             warnings.append(f"onnx.checker does not know an operator of the model: {text}")
             return
         raise ModelError(f"model {shown} is not valid ONNX: {text}") from error
+
+
+def _drop_placeholders(graph: onnx.GraphProto) -> None:
+    """Dimensions that exporters call "?" are unknown ones, not all the same one."""
+    for info in (*graph.input, *graph.output, *graph.value_info):
+        for dim in info.type.tensor_type.shape.dim:
+            if dim.dim_param == "?":
+                dim.Clear()
 
 
 def _name_nodes(graph: onnx.GraphProto) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 
 from plugin_autogen import onnx2plugin
 from plugin_autogen.cli import main, onnx_to_plugin_main
+from plugin_autogen.graph.shapes import ShapeRange, profile_options
+from tests.dynamic_cases import CASES, model_of
 from tests.models import FLOAT, model, node
 
 
@@ -95,3 +98,23 @@ def test_tpats_function_takes_a_batch(tmp_path: Path) -> None:
     )
     assert names == ["tpat_n"]
     assert _dimensions(tmp_path / "out.onnx") == [["batch", 16]]
+
+
+@pytest.mark.parametrize("name", ["Add", "Resize_linear", "TopK_symbolic_axis", "Slice_backwards"])
+def test_the_builder_takes_a_profile_of_many_shapes(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = CASES[name]
+    result = _generate(model_of(case), tmp_path, capsys, "-n", "n")
+    assert result["plugins"][0]["check"]["reference"] == "ONNX Runtime"
+    least = case.fit(dict.fromkeys(case.symbols, 1), np.random.default_rng(0))
+
+    def at(size: int, shape: Sequence[int | str]) -> tuple[int, ...]:
+        return tuple(d if isinstance(d, int) else max(least[d], size) for d in shape)
+
+    ranges = {name: ShapeRange(at(1, shape), at(8, shape), at(20, shape)) for name, (_, shape) in case.inputs.items()}
+    options = [f"{tmp_path}/out.onnx", "--plugins", f"{tmp_path}/plugins/lib", "--json", *profile_options(ranges)]
+    code = main(["build", "-i", *options])
+    captured = capsys.readouterr()
+    assert code == 0, captured.err
+    assert json.loads(captured.out)["plugins"][0]["layers"]
