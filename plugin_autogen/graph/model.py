@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -324,7 +324,8 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     proto = _read(path, shown)
     _check(path, proto, shown, warnings)
     node_keys = _name_nodes(proto.graph)
-    values = _infer(proto, warnings)
+    _drop_placeholders(proto.graph)
+    values = infer(proto, warnings)
     return Model(path=path, proto=proto, values=values, node_keys=node_keys, warnings=warnings)
 
 
@@ -372,6 +373,14 @@ def _check(path: Path, proto: onnx.ModelProto, shown: str, warnings: list[str]) 
             warnings.append(f"onnx.checker does not know an operator of the model: {text}")
             return
         raise ModelError(f"model {shown} is not valid ONNX: {text}") from error
+
+
+def _drop_placeholders(graph: onnx.GraphProto) -> None:
+    """Dimensions that exporters call "?" are unknown ones, not all the same one."""
+    for info in (*graph.input, *graph.output, *graph.value_info):
+        for dim in info.type.tensor_type.shape.dim:
+            if dim.dim_param == "?":
+                dim.Clear()
 
 
 def _name_nodes(graph: onnx.GraphProto) -> list[str]:
@@ -441,7 +450,44 @@ def _collect(graph: onnx.GraphProto, values: dict[str, Value], only: set[str] | 
             values[info.name] = _merge(values.get(info.name), _value(info.type))
 
 
-def _infer(proto: onnx.ModelProto, warnings: list[str]) -> dict[str, Value]:
+def with_input_shapes(proto: onnx.ModelProto, shapes: Mapping[str, tuple[int | str | None, ...]]) -> onnx.ModelProto:
+    """A copy with other shapes of graph inputs. What the file states of tensors behind them is dropped with it: for
+    outputs of operators that ONNX knows all but the type, else the sizes along axes that changed.
+    """
+    import onnx
+
+    changed = onnx.ModelProto()
+    changed.CopyFrom(proto)
+    graph = changed.graph
+    axes: set[int] = set()
+    behind = set(shapes)
+    for info in graph.input:
+        if info.name in shapes:
+            before = _value(info.type).shape or ()
+            after = shapes[info.name]
+            axes.update(i for i, size in enumerate(after) if i >= len(before) or before[i] != size)
+            info.CopyFrom(_value_info(info.name, Value(info.type.tensor_type.elem_type, after)))
+    foreign: set[str] = set()
+    for node in graph.node:
+        if any(name in behind for name in read_names(node)):
+            behind.update(node.output)
+            if not is_default_domain(node.domain):
+                foreign.update(node.output)
+    stated = [info for info in graph.value_info if info.name not in behind or info.name in foreign]
+    stated = [onnx.ValueInfoProto.FromString(info.SerializeToString()) for info in stated]
+    del graph.value_info[:]
+    graph.value_info.extend(stated)
+    for info in (*graph.value_info, *graph.output):
+        if info.name not in behind or info.type.WhichOneof("value") != "tensor_type":
+            continue
+        for axis, dim in enumerate(info.type.tensor_type.shape.dim):
+            if axis in axes or info.name not in foreign:
+                dim.Clear()
+    return changed
+
+
+def infer(proto: onnx.ModelProto, warnings: list[str]) -> dict[str, Value]:
+    """Type and shape of every tensor of the top-level graph, as far as they can be found out."""
     skeleton = _skeleton(proto)
     values: dict[str, Value] = {t.name: Value(t.data_type, tuple(t.dims)) for t in proto.graph.initializer}
     values.update((t.values.name, Value(kind="sparse tensor")) for t in proto.graph.sparse_initializer)

@@ -166,20 +166,21 @@ def run_plugin(test: PluginTest, plan: PluginPlan, scratch: Path) -> list[Array]
     return compiled.run(test.inputs(), test.specs(), fingerprint=plan.fingerprint, stable=stable)
 
 
-def result_of_response(name: str, release: Release, response: bytes, scratch: Path) -> str:
+def result_of_response(name: str, release: Release, content: bytes, scratch: Path) -> str:
     """What a host's response says of the test."""
-    from tests.cpu_cuda.runner import decode_response
+    from tests.cpu_cuda.runner import decode_responses
 
     case = cases.load(name)
     test = PluginTest(case, extract_whole(case, release, scratch))
     (subgraph,) = test.extraction.subgraphs
     # whether two runs may differ is known to the plan alone: the emulated device has seen to that
-    return test.result(decode_response(subgraph.name, response, test.specs(), stable=False).outputs)
+    (response,) = decode_responses(subgraph.name, content, [test.specs()], stable=False)
+    return test.result(response.outputs)
 
 
 def _keep(test: PluginTest, plan: PluginPlan, folder: Path) -> None:
     from plugin_autogen.codegen.render import render_library, render_plugin
-    from tests.cpu_cuda.runner import encode_request
+    from tests.cpu_cuda.runner import Call, encode_request
 
     release = test.extraction.release
     files = {**render_plugin(plan, release), **render_library(plan.name, [plan.name], release)}
@@ -187,7 +188,7 @@ def _keep(test: PluginTest, plan: PluginPlan, folder: Path) -> None:
         path = folder / "src" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    request = encode_request(plan.name, test.inputs(), test.specs(), fingerprint=plan.fingerprint)
+    request = encode_request(plan.name, [Call(test.inputs(), test.specs())], plan.fingerprint)
     (folder / "request").write_bytes(request)
     (folder / "plugin.json").write_text(json.dumps({"name": plan.name}))
 

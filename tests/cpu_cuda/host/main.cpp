@@ -1,7 +1,7 @@
 // The host process. Whatever goes wrong ends it with a line on standard error.
 //
-//   plugin_host LIBRARY                 reads one request from standard input, drives the plugin, and writes the response
-//                                       to standard output
+//   plugin_host LIBRARY                 reads a number of requests from standard input, drives the plugin for each, and
+//                                       writes the responses to standard output
 //   plugin_host LIBRARY --call NAME     calls the library's `int NAME()`, whose result is the exit status
 #include <dlfcn.h>
 #include <signal.h>
@@ -72,6 +72,21 @@ std::vector<Tensor> readTensors(bool withData) {
     return tensors;
 }
 
+Request readRequest() {
+    Request request;
+    request.plugin = readText();
+    request.fingerprint = readText();
+    for (const int64_t seed : readNumbers()) request.seeds.push_back(static_cast<uint64_t>(seed));
+    request.contexts = readNumber();
+    request.sharedLimit = readNumber();
+    REQUIRE(request.sharedLimit >= 0 && static_cast<size_t>(request.sharedLimit) <= cpu_cuda::kGreatestShared,
+            "no device has blocks with %lld bytes of shared memory", static_cast<long long>(request.sharedLimit));
+    cpu_cuda::maxOptinShared = static_cast<size_t>(request.sharedLimit);
+    request.inputs = readTensors(true);
+    request.outputs = readTensors(false);
+    return request;
+}
+
 int responseDescriptor = -1;
 
 void writeExactly(const void* data, size_t size) {
@@ -86,6 +101,18 @@ void writeExactly(const void* data, size_t size) {
 }
 
 void writeNumber(int64_t value) { writeExactly(&value, sizeof value); }
+
+void writeResponse(const Response& response) {
+    writeNumber(response.workspace);
+    writeNumber(response.launches);
+    writeNumber(static_cast<int64_t>(response.runs.size()));
+    for (const auto& run : response.runs) {
+        for (const auto& output : run) {
+            writeNumber(static_cast<int64_t>(output.size()));
+            writeExactly(output.data(), output.size());
+        }
+    }
+}
 
 void onSignal(int signal, siginfo_t* info, void*) {
     const char* const what = signal == SIGFPE ? "division by zero" : signal == SIGILL ? "illegal instruction" : "out-of-bounds access";
@@ -172,31 +199,14 @@ int main(int argc, char** argv) {
     // Nothing but the response may appear on standard output.
     responseDescriptor = dup(1);
     dup2(2, 1);
-    Request request;
-    request.plugin = readText();
-    request.fingerprint = readText();
-    for (const int64_t seed : readNumbers()) request.seeds.push_back(static_cast<uint64_t>(seed));
-    request.contexts = readNumber();
-    request.sharedLimit = readNumber();
-    REQUIRE(request.sharedLimit >= 0 && static_cast<size_t>(request.sharedLimit) <= cpu_cuda::kGreatestShared,
-            "no device has blocks with %lld bytes of shared memory", static_cast<long long>(request.sharedLimit));
-    cpu_cuda::maxOptinShared = static_cast<size_t>(request.sharedLimit);
-    request.inputs = readTensors(true);
-    request.outputs = readTensors(false);
-
+    const int64_t requests = readNumber();
     void* const library = load(argv[1]);
-    Response response;
-    drive(library, request, response);
-    REQUIRE(cpu_cuda::allocatedBytes() == 0, "%zu bytes of device memory were never freed", cpu_cuda::allocatedBytes());
-
-    writeNumber(response.workspace);
-    writeNumber(response.launches);
-    writeNumber(static_cast<int64_t>(response.runs.size()));
-    for (const auto& run : response.runs) {
-        for (const auto& output : run) {
-            writeNumber(static_cast<int64_t>(output.size()));
-            writeExactly(output.data(), output.size());
-        }
+    for (int64_t i = 0; i < requests; ++i) {
+        const Request request = readRequest();
+        Response response;
+        drive(library, request, response);
+        REQUIRE(cpu_cuda::allocatedBytes() == 0, "%zu bytes of device memory were never freed", cpu_cuda::allocatedBytes());
+        writeResponse(response);
     }
     return 0;
 }
