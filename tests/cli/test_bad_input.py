@@ -142,12 +142,6 @@ def test_input_that_must_be_constant(tmp_path: Path, capsys: pytest.CaptureFixtu
     fails(_arguments(tmp_path / "m.onnx", tmp_path, "-n", "fold"), capsys, "fold", "shape", "constant", output=tmp_path)
 
 
-def test_shape_that_nothing_decides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    proto = model([node("Relu", "x", "y", "open")], {"x": (FLOAT, ["n", 4])}, {"y": (FLOAT, ["n", 4])})
-    onnx.save(proto, tmp_path / "m.onnx")
-    fails(_arguments(tmp_path / "m.onnx", tmp_path, "-n", "open"), capsys, "open", "(n, 4)", output=tmp_path)
-
-
 def test_no_compiler(
     relu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
