@@ -24,11 +24,13 @@ class Input:
         dtype: numpy's name.
         shape: in elements.
         below: integers in [0, below); 0: normal values, or whole small numbers for integer types.
+        scale: of normal values.
     """
 
     dtype: str
     shape: Shape
     below: int = 0
+    scale: float = 1.0
 
     @property
     def bytes(self) -> int:
@@ -190,7 +192,7 @@ MORE = (
     Case("dynamic_quantize", "DynamicQuantizeLinear 4096x1024", "DynamicQuantizeLinear", (_f32(4096, 1024),),
          _dynamic_quantize, outputs=("y", "scale", "zero")),
     Case("lstm_512", "LSTM 512, 32 steps, batch 16", "LSTM",
-         (_f32(32, 16, 512), _f32(1, 2048, 512), _f32(1, 2048, 512), _f32(1, 4096)), _lstm, {"hidden_size": 512}),
+         (_f32(32, 16, 512), *(Input("float32", s, scale=0.04) for s in ((1, 2048, 512), (1, 2048, 512), (1, 4096)))), _lstm, {"hidden_size": 512}),
     Case("top_k", "TopK 64x10000, k 50", "TopK", (_f32(64, 10000),), lambda x: x.topk(50), {}, {1: np.array([50])},
          outputs=("values", "indices")),
     Case("cum_sum", "CumSum 4096x1024", "CumSum", (_f32(4096, 1024),), lambda x: x.cumsum(1), {}, {1: np.array(1)}),

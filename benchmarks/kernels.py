@@ -121,6 +121,7 @@ def run(folder: Path, out: Path, names: Sequence[str], compiled: bool, seconds: 
     """Measures what `make` left in `folder`."""
     import torch
 
+    torch.backends.cudnn.allow_tf32 = False  # ours computes in float32
     driver = _driver(folder)
     bandwidth = _bandwidth(torch)
     results: dict[str, Any] = {}
@@ -190,7 +191,7 @@ def _random(torch: Any, tensor: Any) -> Any:
     if tensor.below:
         return torch.randint(0, tensor.below, tensor.shape, device="cuda").to(dtype)
     if dtype.is_floating_point:
-        return torch.randn(tensor.shape, device="cuda").to(dtype)
+        return (torch.randn(tensor.shape, device="cuda") * tensor.scale).to(dtype)
     return torch.randint(-8, 8, tensor.shape, device="cuda").to(dtype)
 
 
