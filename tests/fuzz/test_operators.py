@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase
 from tests.fuzz import families as _  # noqa: F401  (registers all operators)
 from tests.fuzz.case import STRATEGIES, Case, NoReferenceError, check_case
 
-EXAMPLES = 4
+EXAMPLES = 5
 PLUGIN_SHARE = 16
 """One case of so many also runs as the generated plugin: compiling takes ten times as long as LLVM."""
 
