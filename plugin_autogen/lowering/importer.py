@@ -14,7 +14,7 @@ from plugin_autogen.graph.subgraph import BorderTensor, Encoding, Subgraph
 from plugin_autogen.lowering import constants, control_flow, registry, tvm_frontend
 from plugin_autogen.lowering.expand import expand_functions
 from plugin_autogen.lowering.registry import NodeContext, TensorType, dtype_of, shape_of
-from plugin_autogen.lowering.te_helpers import cast_expr
+from plugin_autogen.lowering.te_helpers import cast_expr, const_expr
 
 if TYPE_CHECKING:
     import numpy as np
@@ -211,6 +211,10 @@ def _convert(
     if folded is not None:
         values.update(folded)
         return
+    nothing = _nothing(context)
+    if nothing is not None:
+        values.update(nothing)
+        return
     convert = registry.find(domain, node.op_type, context.opset) or tvm_frontend.find(domain, node.op_type)
     if convert is None:
         context.unsupported(
@@ -290,6 +294,23 @@ def _fold(context: NodeContext, opsets: Mapping[str, int]) -> dict[str, relax.Ex
         return {name: _constant_of(a, dtypes.from_name(a.dtype.name)) for name, a in zip(names, arrays, strict=True)}
     except UnsupportedError:  # an element type that only the evaluator knows
         return None
+
+
+def _nothing(context: NodeContext) -> dict[str, relax.Expr] | None:
+    """The outputs of a node none of which has an element, so that no converter needs to care; None for another node."""
+    from tvm import te, tirx
+
+    stated = {name: t for name, t in zip(context.node.output, context.outputs, strict=True) if name}
+    if any(t is None or t.shape is None or 0 not in t.shape for t in stated.values()):
+        return None
+    # with an input of the subgraph among its arguments TVM does not fold it: it has no constants without elements
+    given = [x for x in context.inputs if x is not None and registry.constant_value(x) is None][:1]
+
+    def compute(dtype: str, shape: Sequence[Any]) -> relax.Expr:
+        wide = [tirx.const(d, "int64") if isinstance(d, int) else d for d in shape]
+        return context.te(lambda *_: te.compute(wide, lambda *__: const_expr(0, dtype), name="nothing"), *given)
+
+    return {n: compute(t.dtype.held_as, t.shape or ()) for n, t in stated.items() if t is not None}
 
 
 def _check_type(context: NodeContext, index: int, value: relax.Expr) -> None:

@@ -59,9 +59,9 @@ def const_expr(value: float | bool, dtype: str) -> tirx.Expr:
 
 
 def c_math_expr(name: str, value: tirx.Expr) -> tirx.Expr:
-    """A function of C's math library, on either target: `tanh`, `atanh`.
+    """A function of C's math library, on either target: `tanh`, `atanh`, `expm1`.
 
-    TVM's own under LLVM compute these two from exponentials and logarithms and lose every digit of small values.
+    TVM's own under LLVM compute these from exponentials and logarithms and lose every digit of small values.
     """
     from tvm import tirx
 

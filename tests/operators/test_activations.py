@@ -58,3 +58,16 @@ def test_onnx_runtime(operator: str) -> None:
     check(operator, [X, *bias], domain="com.microsoft", kernels=1)
     if operator == "FastGelu":
         check(operator, [X], domain="com.microsoft", kernels=1)
+
+
+@pytest.mark.parametrize("operator", ["Elu", "Celu", "Selu"])
+def test_small_negative_values_keep_their_digits(operator: str) -> None:
+    x = np.array([-1e-4, -3e-6, -1e-7], np.float32)
+    slope = 1.67326319217681884765625 * 1.05070102214813232421875 if operator == "Selu" else 1
+    lowered = check(operator, [x], expected=[(slope * np.expm1(x.astype(np.float64))).astype(np.float32)])
+    np.testing.assert_allclose(lowered.outputs[0], slope * np.expm1(x.astype(np.float64)), rtol=1e-5)
+
+
+def test_default_attributes_are_float32() -> None:
+    x = np.array([-2.0])
+    check("LeakyRelu", [x], expected=[x * float(np.float32(0.01))])

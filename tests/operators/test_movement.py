@@ -157,3 +157,16 @@ def test_reverse_sequence() -> None:
     x = _values((5, 3, 2))
     check("ReverseSequence", [x, np.array([5, 1, 3])], {"time_axis": 0, "batch_axis": 1}, kernels=1)
     check("ReverseSequence", [x, np.array([1, 2, 3, 3, 1])], {"time_axis": 1, "batch_axis": 0}, kernels=1)
+
+
+def test_slice_backwards_from_before_the_beginning() -> None:
+    """ONNX moves such a start to the first element, as ONNX Runtime does; numpy gives nothing."""
+    bounds = [np.array([v], np.int64) for v in (-9, -20, 0, -1)]
+    check(
+        "Slice", [np.arange(5, dtype=np.float32), *bounds], constants=[1, 2, 3, 4], expected=[np.zeros(1, np.float32)]
+    )
+
+
+def test_slice_with_the_smallest_step() -> None:
+    bounds = [np.array([v], np.int64) for v in (3, -9, 0, -(2**63))]
+    check("Slice", [np.arange(5, dtype=np.float32), *bounds], constants=[1, 2, 3, 4])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -96,3 +97,11 @@ def test_max_unpool(output_shape: tuple[int, ...] | None) -> None:
     attributes = {"kernel_shape": [2, 2], "strides": [2, 2]}
     inputs = [values, places.astype("int64"), wanted]
     check("MaxUnpool", inputs, attributes, constants=(2,), opset=11, expected=[expected], kernels=2)
+
+
+@pytest.mark.parametrize("storage_order", [0, 1])
+def test_max_pool_of_bfloat16_with_indices(storage_order: int) -> None:
+    x = RNG.standard_normal((1, 2, 5, 7)).astype(ml_dtypes.bfloat16)
+    attributes = {"kernel_shape": [2, 3], "strides": [1, 2], "storage_order": storage_order}
+    values, places = check("MaxPool", [x.astype(np.float32)], attributes, outputs=2, opset=12).outputs
+    check("MaxPool", [x], attributes, outputs=2, opset=22, expected=[values.astype(x.dtype), places], kernels=1)

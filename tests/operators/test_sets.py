@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -51,3 +52,9 @@ def test_unique_types(dtype: str) -> None:
     x = RNG.integers(0, 9, (40,)).astype(dtype)
     y, first, inverse, counts = np.unique(x, return_index=True, return_inverse=True, return_counts=True)
     check("Unique", [x], outputs=4, expected=[y, first, inverse, counts])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_nan_is_not_zero(dtype: str) -> None:
+    x = np.array([0, np.nan, -0.0, 1], np.float32).astype(getattr(ml_dtypes, dtype, dtype))
+    check("NonZero", [x], expected=[np.array([[1, 3]], np.int64)])

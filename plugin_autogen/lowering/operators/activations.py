@@ -65,7 +65,10 @@ def _unary(function: Callable[..., tirx.Expr], **defaults: float) -> Callable[[N
     """A converter that applies `function(x, *attributes)`, the attributes by name with their defaults."""
 
     def convert(context: NodeContext) -> relax.Expr:
-        values = [float(context.attribute(name, default)) for name, default in defaults.items()]
+        import numpy as np
+
+        # attributes are float32, their defaults too: float64 shows the difference
+        values = [float(np.float32(context.attribute(name, default))) for name, default in defaults.items()]
         return elementwise(context, lambda x: function(x, *values), context.input(0))
 
     return convert
@@ -86,22 +89,15 @@ def _thresholded_relu(x: tirx.Expr, alpha: float) -> tirx.Expr:
 
 
 def _elu(x: tirx.Expr, alpha: float) -> tirx.Expr:
-    from tvm import tirx
-
-    return _negative_part(x, _like(alpha, x) * (tirx.exp(x) - _like(1, x)))
+    return _negative_part(x, _like(alpha, x) * c_math_expr("expm1", x))
 
 
 def _celu(x: tirx.Expr, alpha: float) -> tirx.Expr:
-    from tvm import tirx
-
-    return _negative_part(x, _like(alpha, x) * (tirx.exp(x / _like(alpha, x)) - _like(1, x)))
+    return _negative_part(x, _like(alpha, x) * c_math_expr("expm1", x / _like(alpha, x)))
 
 
 def _selu(x: tirx.Expr, alpha: float, gamma: float) -> tirx.Expr:
-    from tvm import tirx
-
-    negative = _like(gamma * alpha, x) * (tirx.exp(x) - _like(1, x))
-    return tirx.Select(x > _like(0, x), _like(gamma, x) * x, negative)
+    return _like(gamma, x) * _elu(x, alpha)
 
 
 def _hard_sigmoid(x: tirx.Expr, alpha: float, beta: float) -> tirx.Expr:

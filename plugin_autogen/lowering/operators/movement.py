@@ -162,7 +162,7 @@ def _slice(context: NodeContext) -> Any:
         if step == 0:
             context.unsupported("a step of 0")
         first[axis], result[axis] = _range(shape[axis], start, end, step)
-        stride[axis] = step
+        stride[axis] = max(min(step, _FAR), -_FAR)  # such a step leaves one element; the smallest int64 has no literal
 
     def element(position: list[Any], x: Any) -> Any:
         return x(*(f + i * s for f, i, s in zip(first, position, stride, strict=True)))
@@ -170,31 +170,37 @@ def _slice(context: NodeContext) -> Any:
     return tl.gather(context, result, element, context.input(0))
 
 
+_FAR = 2**31 - 1
+"""ONNX writes "to the end" as the largest integer, of 32 or 64 bits."""
+
+
 def _range(extent: Dimension, start: int, end: int, step: int) -> tuple[Any, Dimension]:
-    """The first index and the number of elements of a slice."""
+    """The first index and the number of elements of a slice.
+
+    ONNX's, not numpy's: backwards, a start before the first element is moved to that one.
+    """
     from tvm import tirx
 
     from plugin_autogen.lowering import te_loops as tl
 
     if isinstance(extent, int):
-        chosen = range(*slice(start, end, step).indices(extent))
-        if step < 0 and end <= -extent - 1:  # past the beginning: numpy has no number for it
-            chosen = range(min(start + extent if start < 0 else start, extent - 1), -1, step)
-        return chosen.start, len(chosen)
-    large = 2**31 - 1  # ONNX writes "to the end" as the largest integer, of 32 or 64 bits
+        top = extent if step > 0 else extent - 1
+        begin = min(max(start + extent if start < 0 else start, 0), top)
+        past = min(max(end + extent if end < 0 else end, 0 if step > 0 else -1), top)
+        return begin, len(range(begin, past, step))
 
     def clamp(value: int, low: int, high: Any) -> Any:
-        if value >= large:
+        if value >= _FAR:
             return high
-        if value <= -large:
+        if value <= -_FAR:
             return tirx.const(low, "int64")
-        return tirx.max(tirx.min(extent + value if value < 0 else tirx.const(value, "int64"), high), low)
+        return tirx.min(tirx.max(extent + value if value < 0 else tirx.const(value, "int64"), low), high)
 
     if step > 0:
         first, last = clamp(start, 0, extent), clamp(end, 0, extent)
         count = tirx.floordiv(last - first + (step - 1), step)
     else:
-        first, last = clamp(start, -1, extent - 1), clamp(end, -1, extent - 1)
+        first, last = clamp(start, 0, extent - 1), clamp(end, -1, extent - 1)
         count = tirx.floordiv(first - last + (-step - 1), -step)
     return tl.simplify(first), tl.simplify(tirx.max(count, 0))
 

@@ -143,6 +143,8 @@ def max_pool(context: NodeContext) -> Any:
     """The largest element of each window and, where the node has a second output, its flat index in the input."""
     from tvm import te, tirx
 
+    from plugin_autogen.lowering import te_loops as tl
+
     data = context.input(0)
     shape, dtype = shape_of(data), dtype_of(data)
     window = _window_of(context)
@@ -165,30 +167,29 @@ def max_pool(context: NodeContext) -> Any:
     sizes = list(shape[2:])
     order = range(len(sizes)) if not context.attribute("storage_order", 0) else range(len(sizes) - 1, -1, -1)
 
-    def with_indices(data: Any) -> list[Any]:
-        axes = _window_axes(window)
+    work, index = accumulator(dtype), tl.index_type(shape, outputs)
 
-        def combine(a: Any, b: Any) -> Any:
-            # the first of equal values wins; -1 marks padding, which never does
-            takes = tirx.all(b[0] >= 0, tirx.any(a[0] < 0, b[1] > a[1]))
-            return tirx.Select(takes, b[0], a[0]), tirx.Select(takes, b[1], a[1])
+    def with_indices(x: Any, largest: Any, places: Any) -> None:
+        """A thread for each window. Not a reduction of pairs: TVM misreads a bfloat16 there."""
+        with tl.grid(*outputs, dtype=index) as (n, c, *o):
+            best, place = tl.local(work), tl.local("int64")
+            best[0] = tirx.const(0, work)
+            place[0] = tirx.const(-1, "int64")
+            with tl.serial(window.size, index) as k:
+                position = window.position(o, tl.unravel(k, window.kernel))
+                with tl.when(inside(position, sizes)):
+                    source = (n, c, *position)
+                    value = x[source].astype(work)
+                    with tl.when(tirx.any(place[0] < 0, value > best[0])):  # the first of equal values wins
+                        best[0] = value
+                        flat = tl.ravel([position[a] for a in order], [sizes[a] for a in order])
+                        place[0] = ((n * shape[1] + c) * math.prod(sizes) + flat).astype("int64")
+            # no window lies in the padding alone; should one, its value is the lowest
+            at = (n, c, *o)
+            largest[at] = tirx.if_then_else(place[0] < 0, _lowest(dtype), best[0].astype(dtype))
+            places[at] = place[0]
 
-        best = te.comm_reducer(combine, lambda i, v: (tirx.const(-1, "int64"), _lowest(dtype)), name="best")
-
-        def one(n: Any, c: Any, *o: Any) -> Any:
-            position = window.position(o, axes)
-            valid = inside(position, shape[2:])
-            flat: Any = 0
-            for a in order:
-                flat = flat * sizes[a] + position[a]
-            flat = flat + (n * shape[1] + c) * math.prod(sizes)
-            index = tirx.if_then_else(valid, flat.astype("int64"), tirx.const(-1, "int64"))
-            return best((index, tirx.if_then_else(valid, data(n, c, *position), _lowest(dtype))), axis=axes)
-
-        indices, values = te.compute(outputs, one, name="window_best", attrs=PER_OUTPUT)
-        return [values, indices]
-
-    return context.te(with_indices, data)
+    return tl.kernel(context, with_indices, [data], [(outputs, dtype), (outputs, "int64")])
 
 
 def _over_image(context: NodeContext, reduce: Any, load: Any, finish: Any, wide: str) -> Any:

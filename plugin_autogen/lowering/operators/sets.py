@@ -21,14 +21,15 @@ def _non_zero(context: NodeContext) -> Any:
     from tvm import tirx
 
     from plugin_autogen.lowering import te_loops as tl
+    from plugin_autogen.lowering.te_helpers import cast_expr
 
-    shape, dtype = context.shape(0), context.dtype(0)
+    shape = context.shape(0)
     count = tl.product(shape)
     bound = _bound(context, 0, 1, count)
 
     def wanted(x: Any, i: Any) -> Any:
         value = x[tuple(tl.unravel(i, shape))]
-        return value if dtype == "bool" else value != tirx.const(0, dtype)
+        return cast_expr(value, "bool")
 
     positions = compact(context, context.input(0), count, bound, wanted)
 
