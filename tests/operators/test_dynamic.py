@@ -142,3 +142,13 @@ def test_a_size_beyond_the_range_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PluginFailure, match=r"dimension 2 of input 0 is 9, .* up to 8: .* larger --maxShapes"):
         compiled.run([x])
     np.testing.assert_array_equal(compiled.run([x[:, :, :8]])[0], np.zeros((8, 8, 8), np.float32))
+
+
+def test_a_range_too_large_for_32_bits_keeps_64(tmp_path: Path) -> None:
+    subgraph = subgraph_of(CASES["Transpose"], tmp_path)
+    symbols = _own_symbols(subgraph, CASES["Transpose"])
+    for largest, kind in ((1200, "int32"), (1300, "int64")):  # 1290 ** 3 is about 2 ** 31
+        ranged = replace(subgraph, ranges=dict.fromkeys(symbols, Range(1, 4, largest)))
+        plan = build_plugin_plan(ranged, Check.OFF)[0].default
+        assert {p for kernel in plan.kernels for p in kernel.parameters} == {"pointer", kind}
+        assert [d.limit for d in plan.dimensions] == [largest if kind == "int32" else None] * 3
