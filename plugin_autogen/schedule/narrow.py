@@ -16,6 +16,7 @@ LARGEST = 2**31 - 2**16
 """Of an index: threads of the last block count beyond the end, by a tile at most."""
 
 _WIDE = ("int64", "uint64")
+_NARROW = ("int8", "uint8", "int16", "uint16", "int32")
 
 Bounds = Mapping[Any, int]
 """Variable → its largest value; the smallest is 0."""
@@ -111,8 +112,10 @@ def _fits(function: tirx.PrimFunc, bounds: Bounds) -> bool:
             analyzer.bind(variable, domain, True)
 
     def large(value: Any) -> bool:
+        if isinstance(value, tirx.Cast) and str(value.value.ty.dtype) in _NARROW:
+            return False
         bound = analyzer.const_int_bound(value)
-        return int(bound.max_value) > LARGEST or int(bound.min_value) < -LARGEST
+        return int(bound.max_value) > LARGEST or int(bound.min_value) < -(2**31)
 
     if any(str(buffer.dtype) in _WIDE for buffer in buffers):
         return False
