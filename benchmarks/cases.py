@@ -73,6 +73,10 @@ def _f32(*shape: int) -> Input:
     return Input("float32", shape)
 
 
+def _weights(*shape: int) -> Input:
+    return Input("float32", shape, scale=0.04)
+
+
 def _f16(*shape: int) -> Input:
     return Input("float16", shape)
 
@@ -192,7 +196,7 @@ MORE = (
     Case("dynamic_quantize", "DynamicQuantizeLinear 4096x1024", "DynamicQuantizeLinear", (_f32(4096, 1024),),
          _dynamic_quantize, outputs=("y", "scale", "zero")),
     Case("lstm_512", "LSTM 512, 32 steps, batch 16", "LSTM",
-         (_f32(32, 16, 512), *(Input("float32", s, scale=0.04) for s in ((1, 2048, 512), (1, 2048, 512), (1, 4096)))), _lstm, {"hidden_size": 512}),
+         (_f32(32, 16, 512), _weights(1, 2048, 512), _weights(1, 2048, 512), _weights(1, 4096)), _lstm, {"hidden_size": 512}),
     Case("top_k", "TopK 64x10000, k 50", "TopK", (_f32(64, 10000),), lambda x: x.topk(50), {}, {1: np.array([50])},
          outputs=("values", "indices")),
     Case("cum_sum", "CumSum 4096x1024", "CumSum", (_f32(4096, 1024),), lambda x: x.cumsum(1), {}, {1: np.array(1)}),

@@ -250,7 +250,8 @@ def build_plugin_plan(
     result = check_on_cpu(subgraph, module) if check is Check.CPU else None
     target = cuda_target(oldest_arch)
     calls = to_calls(legalize(module, target), target)
-    functions = schedule_module(calls, target)
+    largest = {s: r.max for s, r in subgraph.ranges.items() if r.max is not None}
+    functions = schedule_module(calls, target, largest)
     plan = build_plan(subgraph, calls, functions, module.symbols, target)
     return PluginPlan(subgraph.name, (plan,)), result
 

@@ -156,6 +156,24 @@ inline void readSymbols(nvinfer1::Dims const* const* inputs, int64_t* symbols)
     }
 }
 
+// Indices of 32 bits must not overflow.
+inline bool checkLimits(int64_t const* symbols)
+{
+    for (int32_t i = 0; i < kNbSymbols; ++i)
+    {
+        SymbolSource const& source = kSymbolSources[i];
+        if (symbols[i] > source.limit)
+        {
+            logError(kPluginName,
+                "dimension %d of input %d is %lld, the plugin was generated for sizes up to %lld: regenerate it with "
+                "larger --maxShapes", static_cast<int>(source.axis), static_cast<int>(source.input),
+                static_cast<long long>(symbols[i]), static_cast<long long>(source.limit));
+            return false;
+        }
+    }
+    return true;
+}
+
 // Ranks and known dimensions of inputs in the network, where a dimension may still be open.
 inline bool checkExpressions(nvinfer1::DimsExprs const* inputs, int32_t nbInputs)
 {
@@ -213,7 +231,7 @@ inline bool outputExpressions(
     return true;
 }
 
-// A profile: the range of every static dimension is that one value.
+// A profile: the range of every static dimension is that one value, and the others stay within the limits.
 inline bool checkRanges(nvinfer1::DynamicPluginTensorDesc const* in, int32_t nbInputs, int32_t nbOutputs)
 {
     if (!checkCounts(nbInputs, nbOutputs))
@@ -243,7 +261,14 @@ inline bool checkRanges(nvinfer1::DynamicPluginTensorDesc const* in, int32_t nbI
             }
         }
     }
-    return true;
+    nvinfer1::Dims const* largest[kNbInputs > 0 ? kNbInputs : 1];
+    for (int32_t t = 0; t < kNbInputs; ++t)
+    {
+        largest[t] = &in[t].max;
+    }
+    int64_t symbols[kNbSymbols > 0 ? kNbSymbols : 1]{};
+    readSymbols(largest, symbols);
+    return checkLimits(symbols);
 }
 
 // The shapes of one execution: reads the symbols and compares every dimension with the plan.
@@ -260,6 +285,10 @@ inline bool bindShapes(
         inputs[t] = &in[t].dims;
     }
     readSymbols(inputs, symbols);
+    if (!checkLimits(symbols))
+    {
+        return false;
+    }
     int64_t shapes[kNbTensors][kMaxRank];
     describeShapes(symbols, shapes);
     for (int32_t t = 0; t < kNbTensors; ++t)

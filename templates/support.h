@@ -58,11 +58,12 @@ __attribute__((format(printf, 2, 3))) inline void logWarning(char const* plugin,
     va_end(arguments);
 }
 
-// Where a symbol's value comes from: dimension `axis` of input `input`.
+// Where a symbol's value comes from: dimension `axis` of input `input`. Kernels are made for values up to `limit`.
 struct SymbolSource
 {
     int32_t input;
     int32_t axis;
+    int64_t limit;
 };
 
 // One implementation of the plugin. `types` holds inputs, then outputs.

@@ -19,11 +19,15 @@ from plugin_autogen.dtypes import ElementType
 
 @dataclass(frozen=True)
 class Dimension:
-    """A symbol of the plan: dimension `axis` of input `input`."""
+    """A symbol of the plan: dimension `axis` of input `input`.
+
+    `limit` is the largest size that the kernels' indices are made for; None where they take any.
+    """
 
     symbol: str
     input: int
     axis: int
+    limit: int | None = None
 
 
 @dataclass(frozen=True)

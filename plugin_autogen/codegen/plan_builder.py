@@ -112,7 +112,12 @@ class _Reader:
     ) -> None:
         self._subgraph = subgraph
         self._functions = functions
-        self._dimensions = tuple(Dimension(name, i, axis) for name, (i, axis) in symbols.items())
+        # 32-bit indices hold for what the ranges promise, no more.
+        ranges = subgraph.ranges if any(f.narrow for f in functions.values()) else {}
+        self._dimensions = tuple(
+            Dimension(name, i, axis, ranges[name].max if name in ranges else None)
+            for name, (i, axis) in symbols.items()
+        )
         self._constants: list[Constant] = []
         self._inputs: list[TensorSpec] = []
         self._outputs: list[TensorSpec] = []

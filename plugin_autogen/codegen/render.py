@@ -287,7 +287,9 @@ class _Renderer:
             for t, tensor in enumerate(self.tensors)
             for axis, d in enumerate(tensor.shape)
         ]
-        sources = [f"{{{d.input}, {d.axis}}}" for d in default.dimensions]
+        sources = [
+            f"{{{d.input}, {d.axis}, {'INT64_MAX' if d.limit is None else d.limit}}}" for d in default.dimensions
+        ]
         return {
             "name": self.name,
             "fingerprint": self.fingerprint,
@@ -296,7 +298,7 @@ class _Renderer:
             "ranks": ", ".join(str(len(t.shape)) for t in self.tensors),
             "static_dimensions": [", ".join(row) for row in dims],
             "nb_symbols": len(sources),
-            "symbol_sources": ", ".join(sources) or "{0, 0}",
+            "symbol_sources": ", ".join(sources) or "{0, 0, INT64_MAX}",
             "symbol_lines": self._symbol_lines(d for t in self.tensors for d in t.shape),
             "shape_lines": shapes,
             "output_lines": outputs,

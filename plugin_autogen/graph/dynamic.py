@@ -201,7 +201,9 @@ def _described(
             "dimensions without a range: the plugins take any size, but the engine needs --minShapes, --optShapes and "
             "--maxShapes for it"
         )
-    points = _points(model, shapes, ranges, complete=not missing)
+    # Of a model whose inputs are all fixed no more is known at one point than at another.
+    is_open = any(name in dynamic for name in model.graph_inputs)
+    points = _points(model, shapes, ranges, complete=not missing) if is_open else []
     found: dict[str, tuple[Range | None, ...]] = {}
     for name, shape in dynamic.items():
         known = _axis_ranges(shape, ranges)
@@ -267,7 +269,7 @@ def _usual(axis: int, rank: int) -> int:
 
 def _range_between(sizes: Sequence[int | str | None]) -> Range | None:
     """The range of a dimension with these sizes at the three points, or without limit at the only one."""
-    if not all(isinstance(s, int) for s in sizes):
+    if not sizes or not all(isinstance(s, int) for s in sizes):
         return None
     numbers = [s for s in sizes if isinstance(s, int)]
     if len(numbers) == 1:

@@ -209,7 +209,8 @@ UNKNOWN_SIZE = -1
 def broadcast_index(index: Any, size: Dimension, result: Dimension | None = None) -> Any:
     """Where an axis of `size` elements is read for this index into the axis of the result that it is broadcast to.
 
-    `result` is the size of that; None where the axis is known to be as long as the result's, or to be 1.
+    `result` is the size of that; None where the axis is known to be as long as the result's, or to be 1. What is known
+    only at run time stays inside the axis, even where the sizes do not go together.
     """
     from tvm import tirx
 
@@ -217,7 +218,7 @@ def broadcast_index(index: Any, size: Dimension, result: Dimension | None = None
         return 0
     if isinstance(size, int) or result is None or same_size(size, result):
         return index
-    return tirx.Select(tirx.EQ(size, tirx.const(1, "int64")), tirx.const(0, "int64"), index)
+    return tirx.min(index, size - 1)
 
 
 def same_size(a: Dimension, b: Dimension) -> bool:

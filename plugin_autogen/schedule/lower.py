@@ -29,11 +29,13 @@ class LoweredFunction:
         host: allocations, loops and `call_ffi_kernel` launches over the function's buffers.
         kernels: device functions by the name that the launches use.
         rule: the schedule rule that made it.
+        narrow: whether indices have 32 bits because symbolic dimensions are limited.
     """
 
     host: tirx.PrimFunc
     kernels: dict[str, tirx.PrimFunc]
     rule: str
+    narrow: bool = False
 
 
 def lower(

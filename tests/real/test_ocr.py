@@ -53,7 +53,7 @@ def cpu_plugins(extraction: Extraction, plans: dict[str, PluginPlan], scratch: P
 
 def rewritten_with_plugins(path: Path, types: list[str], scratch: Path) -> tuple[onnx.ModelProto, dict[str, Run]]:
     model = load_model(path)
-    extraction = extract(model, select(model, node_types=types), RTX)
+    extraction = extract(model, select(model, node_types=types), RTX, allow_symbolic=True)
     plans = {s.name: pipeline.build_plugin_plan(s, Check.OFF)[0] for s in extraction.subgraphs}
     rewritten = rewrite(model, extraction, {name: plan.fingerprint for name, plan in plans.items()})
     return rewritten, cpu_plugins(extraction, plans, scratch)
@@ -115,3 +115,21 @@ def test_nothing_is_to_be_generated_for_the_float_models(models: Path) -> None:
         model = load_model(prepare.fetch(name, models))
         assert not find_support(model, RTX).refused
         assert not any(by_table(model, releases.release(r)).refused for r in ("8.2", "8.6", "10.0", "11.0", "rtx"))
+
+
+def test_the_detection_model_keeps_its_dynamic_axes_with_its_resizes_as_plugins(models: Path, tmp_path: Path) -> None:
+    path = prepare.fetch(prepare.DETECTION, models)
+    rewritten, plugins = rewritten_with_plugins(path, ["Resize"], tmp_path)
+    assert "Resize" not in {node.op_type for node in rewritten.graph.node}
+    (batch, _, height, width) = rewritten.graph.input[0].type.tensor_type.shape.dim
+    assert batch.dim_param and height.dim_param and width.dim_param
+
+    # One set of plugins, compiled once, for pictures of any size.
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    line = reading.load_line(EXAMPLE / "line.png")
+    for count, rows, columns in ((1, 64, 96), (2, 32, 64)):
+        picture = np.zeros((count, 3, rows, columns), np.float32)
+        picture[:, :, 4:28] = line[:, :, 10:34, 40 : 40 + columns]
+        expected = session.run(None, {"x": picture})[0]
+        actual = next(iter(run_chain(rewritten, plugins, {"x": picture}).values()))
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
