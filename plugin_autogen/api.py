@@ -73,6 +73,7 @@ def generate(
     tensorrt_home: str | None = None,
     check: Check | str = Check.CPU,
     jobs: int | None = None,
+    converters: Sequence[str | os.PathLike[str]] = (),
     progress: Progress = lambda what, done, total: None,
 ) -> GenerationResult:
     """Generates plugins for the selected nodes, and the model that uses them.
@@ -94,6 +95,7 @@ def generate(
         tensorrt_home: TensorRT's headers; None: TENSORRT_HOME, the system's, else our own declarations.
         check: "off" or "cpu".
         jobs: compilers that run at once; None: the number of CPUs.
+        converters: Python files with converters (`plugin_autogen.converter`) and onnxscript functions; they are run.
         progress: called with what is being done, the number of parts done, and the number of parts.
 
     Raises:
@@ -109,6 +111,7 @@ def generate(
         tensorrt_home=tensorrt_home,
         check=Check(check),
         jobs=jobs,
+        converters=tuple(map(Path, converters)),
     )
     selection = Selection(
         tuple(node_names or ()), tuple(node_types or ()), plugin_names or {}, tuple(subgraphs), auto, fuse

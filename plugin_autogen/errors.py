@@ -19,6 +19,10 @@ class UnsupportedError(PluginAutogenError):
     """An operator, attribute, data type or shape that cannot become a plugin."""
 
 
+class ConverterError(PluginAutogenError):
+    """A user's file of converters is missing, fails, or gives nothing; or a converter cannot tell a type."""
+
+
 class ToolchainError(PluginAutogenError):
     """No usable compiler, an unknown architecture, or a compiler that failed."""
 

@@ -19,6 +19,8 @@ from plugin_autogen.errors import OutputError, PluginAutogenError, SelectionErro
 from plugin_autogen.releases import Release
 
 if TYPE_CHECKING:
+    import onnx
+
     from plugin_autogen.build.compile import LibrarySource
     from plugin_autogen.graph.extract import Extraction
     from plugin_autogen.graph.model import Model
@@ -48,6 +50,7 @@ class Options:
         tensorrt_home: TensorRT's headers; None: search, else our own interface declarations.
         check: how numbers are checked.
         jobs: compilers that run at once; None: the number of CPUs.
+        converters: Python files with the user's own converters and onnxscript functions.
     """
 
     release: Release
@@ -58,6 +61,7 @@ class Options:
     tensorrt_home: str | None = None
     check: Check = Check.CPU
     jobs: int | None = None
+    converters: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class PluginReport:
         output_types: likewise.
         workspace_bytes: None where it depends on dynamic dimensions.
         constant_bytes: of the tensors that live on the device.
-        check: the errors against the reference; None with `--check off`.
+        check: the errors against the reference; None with `--check off`, and for an operator that nothing else knows.
         seconds: of lowering, scheduling and checking; compilation is counted for the libraries.
     """
 
@@ -148,6 +152,20 @@ def run(
     Raises:
         PluginAutogenError: one of its kinds; nothing was written then.
     """
+    from plugin_autogen.lowering.custom import converters
+
+    with converters(options.converters) as functions:
+        return _run(input_model, output_model, options, selection, functions, progress)
+
+
+def _run(
+    input_model: Path,
+    output_model: Path,
+    options: Options,
+    selection: Selection,
+    functions: Sequence[onnx.FunctionProto],
+    progress: Progress,
+) -> GenerationResult:
     from plugin_autogen.build.architectures import resolve
     from plugin_autogen.build.compile import compile_many
     from plugin_autogen.build.toolchain import find_tensorrt_headers, find_toolchain
@@ -155,11 +173,12 @@ def run(
     from plugin_autogen.graph.model import load_model
     from plugin_autogen.graph.rewrite import rewrite, save_model
     from plugin_autogen.graph.selection import select
+    from plugin_autogen.lowering.custom import output_types
 
     start = time.monotonic()
     _check_paths(input_model, output_model, options)
     progress("reading the model", 0, 1)
-    model = load_model(input_model)
+    model = load_model(input_model, functions, output_types)
     requests = select(
         model,
         selection.node_names,
@@ -239,9 +258,11 @@ def build_plugin_plan(
     from plugin_autogen.schedule.default import schedule_module
     from plugin_autogen.schedule.target import cuda_target
     from plugin_autogen.verify.cpu import check_on_cpu
+    from plugin_autogen.verify.reference import has_reference
 
     module = import_subgraph(subgraph)
-    result = check_on_cpu(subgraph, module) if check is Check.CPU else None
+    checked = check is Check.CPU and has_reference(subgraph.model)
+    result = check_on_cpu(subgraph, module) if checked else None
     target = cuda_target(oldest_arch)
     calls = to_calls(legalize(module, target), target)
     functions = schedule_module(calls, target)
