@@ -4,7 +4,13 @@ from __future__ import annotations
 
 
 class PluginAutogenError(Exception):
-    """Base of every error that the tool raises on purpose. Its text is the one line that the user reads."""
+    """Base of every error that the tool raises on purpose. Its text is the one line that the user reads.
+
+    Attributes:
+        node: name of the node at fault in the plugin's own model, where a stage knows it.
+    """
+
+    node: str | None = None
 
 
 class ModelError(PluginAutogenError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -275,18 +276,22 @@ def _lower(subgraph: Subgraph, check: Check, oldest_arch: int) -> _Lowered:
     try:
         plan, result = build_plugin_plan(subgraph, check, oldest_arch)
     except PluginAutogenError as error:
-        nodes = ", ".join(
-            f'"{shorten(name)}" ({shorten(op, 60)})'
-            for name, op in list(zip(subgraph.node_names, subgraph.op_types, strict=True))[:3]
-        )
-        raise type(error)(f"node {nodes}: {error}") from error
+        raise type(error)(f"{_blamed(subgraph, error.node)}: {error}") from error
     except Exception as error:  # whatever TVM raises past our own checks must still name the node
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        raise UnsupportedError(
-            f'node "{shorten(subgraph.node_names[0])}" ({shorten(subgraph.op_types[0], 60)}): cannot be lowered: '
-            f"{shorten(lines[-1], 300)}"
-        ) from error
+        raise UnsupportedError(f"{_blamed(subgraph)}: cannot be lowered: {shorten(lines[-1], 300)}") from error
     return _Lowered(plan, result, time.monotonic() - start)
+
+
+def _blamed(subgraph: Subgraph, node: str | None = None) -> str:
+    """The user's node behind a node of the plugin's model (`node_3`, or one of its expansion), or the first of all."""
+    match = re.search(r"node_(\d+)", node or "")
+    place = int(match[1]) if match else None
+    if place is None or place >= len(subgraph.node_names):
+        shown = list(zip(subgraph.node_names, subgraph.op_types, strict=True))[:3]
+    else:
+        shown = [(subgraph.node_names[place], subgraph.op_types[place])]
+    return "node " + ", ".join(f'"{shorten(name)}" ({shorten(operator, 60)})' for name, operator in shown)
 
 
 def _check_library_name(name: str) -> None:

@@ -64,7 +64,11 @@ def import_subgraph(subgraph: Subgraph) -> RelaxModule:
             for initializer in model.graph.initializer:
                 values[initializer.name] = _constant(initializer)
             for node in model.graph.node:
-                _convert(builder, model, node, values, types)
+                try:
+                    _convert(builder, model, node, values, types)
+                except PluginAutogenError as error:
+                    error.node = error.node or node.name
+                    raise
             results = [
                 _to_border(builder, values[info.name], tensor)
                 for info, tensor in zip(model.graph.output, subgraph.outputs, strict=True)
@@ -224,20 +228,27 @@ def _convert(
         if i >= len(results):
             context.unsupported(f"output {i} ('{shorten(name)}') is not computed by the converter")
         value = results[i]
+        assert value is not None
         _check_type(context, i, value)
         values[name] = value
 
 
-def _results(convert: registry.Converter, context: NodeContext) -> list[relax.Expr]:
-    """What the converter gives, as variables or constants. Its exceptions become one line that names the node."""
+def _results(convert: registry.Converter, context: NodeContext) -> list[relax.Expr | None]:
+    """What the converter gives, as variables or constants; None for an output that the node leaves out.
+
+    The converter's exceptions become one line that names the node.
+    """
     from tvm import relax, te
 
     builder = context.builder
     try:
         given = convert(context)
         found = list(given) if isinstance(given, (list, tuple, relax.Tuple)) else [given]
-        values = []
-        for value in found:
+        values: list[relax.Expr | None] = []
+        for i, value in enumerate(found):
+            if not context.has_output(i):
+                values.append(None)
+                continue
             if not isinstance(value, relax.Expr) or isinstance(value, te.Tensor):
                 context.unsupported(f"the converter gives a {type(value).__name__}, no Relax expression")
             value = value if isinstance(value, relax.Var) else builder.normalize(value)
@@ -305,15 +316,14 @@ def converted_types(
                 inline=lambda graph, inputs: context.unsupported("the types of its outputs must be stated"),
             )
             results = _results(convert, context)
-            result = builder.emit_output(relax.Tuple(results))
+            result = builder.emit_output(relax.Tuple([value for value in results if value is not None]))
         builder.emit_func_output(result)
-    return [
-        Value(
-            dtypes.from_name(dtype_of(value)).onnx,
-            tuple(size if isinstance(size, int) else names.get(str(size)) for size in shape_of(value)),
-        )
-        for value in results
-    ]
+
+    def stated(value: relax.Expr) -> Value:
+        shape = tuple(size if isinstance(size, int) else names.get(str(size)) for size in shape_of(value))
+        return Value(dtypes.from_name(dtype_of(value)).onnx, shape)
+
+    return [Value() if value is None else stated(value) for value in results]
 
 
 def _inline(
