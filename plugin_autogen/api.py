@@ -7,11 +7,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from plugin_autogen import pipeline, releases
-from plugin_autogen.errors import SelectionError
 from plugin_autogen.graph.selection import Selection
+from plugin_autogen.graph.shapes import Range, ShapeRange, ShapeRanges, batch_range
 from plugin_autogen.pipeline import Check, GenerationResult, Options, PluginReport, Progress
 
-__all__ = ["Check", "GenerationResult", "PluginReport", "generate", "onnx2plugin"]
+__all__ = [
+    "Check",
+    "GenerationResult",
+    "PluginReport",
+    "Range",
+    "ShapeRange",
+    "ShapeRanges",
+    "generate",
+    "onnx2plugin",
+]
 
 
 def onnx2plugin(
@@ -33,10 +42,10 @@ def onnx2plugin(
         node_names: nodes to turn into plugins.
         node_types: ONNX operators, all of whose nodes are turned into plugins.
         plugin_name_dict: node name → plugin name.
-        dynamic_bs: not yet possible.
+        dynamic_bs: the first dimension of what the nodes depend on is dynamic, whatever the model states.
         min_bs: smallest batch, with `dynamic_bs`.
         max_bs: largest batch, with `dynamic_bs`.
-        opt_bs: the batch that the kernels are made for, with `dynamic_bs`.
+        opt_bs: the most usual batch, with `dynamic_bs`.
 
     Returns:
         Names of the plugins, each once.
@@ -44,14 +53,13 @@ def onnx2plugin(
     Raises:
         PluginAutogenError: one line that says what is wrong and what to do.
     """
-    if dynamic_bs:
-        raise SelectionError(dynamic_batch_message())
     return generate(
         input_model_path,
         output_model_path,
         node_names=node_names,
         node_types=node_types,
         plugin_names=plugin_name_dict,
+        shapes=ShapeRanges(batch=batch_range(min_bs, opt_bs, max_bs) if dynamic_bs else None),
     ).plugin_names
 
 
@@ -74,6 +82,7 @@ def generate(
     check: Check | str = Check.CPU,
     jobs: int | None = None,
     converters: Sequence[str | os.PathLike[str]] = (),
+    shapes: ShapeRanges | None = None,
     progress: Progress = lambda what, done, total: None,
 ) -> GenerationResult:
     """Generates plugins for the selected nodes, and the model that uses them.
@@ -96,6 +105,8 @@ def generate(
         check: "off" or "cpu".
         jobs: compilers that run at once; None: the number of CPUs.
         converters: Python files with converters (`plugin_autogen.converter`) and onnxscript functions; they are run.
+        shapes: ranges of dynamic dimensions; None: the model's own shapes. Its dynamic dimensions without a range may
+            have any size.
         progress: called with what is being done, the number of parts done, and the number of parts.
 
     Raises:
@@ -112,6 +123,7 @@ def generate(
         check=Check(check),
         jobs=jobs,
         converters=tuple(map(Path, converters)),
+        shapes=shapes or ShapeRanges(),
     )
     selection = Selection(
         tuple(node_names or ()), tuple(node_types or ()), plugin_names or {}, tuple(subgraphs), auto, fuse
@@ -124,8 +136,3 @@ def default_release() -> releases.Release:
     from plugin_autogen import engine
 
     return releases.release(engine.default_release() or "10")
-
-
-def dynamic_batch_message() -> str:
-    """Why `-dynamic` ends in an error."""
-    return "dynamic batch sizes (-dynamic, -min, -max, -opt) are not supported yet: give the model fixed input shapes"

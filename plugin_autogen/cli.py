@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from plugin_autogen.engine.build import EngineReport
+    from plugin_autogen.graph.shapes import ShapeRange, ShapeRanges
     from plugin_autogen.inspection import Inspection
     from plugin_autogen.pipeline import GenerationResult
 
@@ -108,11 +109,7 @@ def _add_generate_arguments(parser: argparse.ArgumentParser) -> None:
         help="the nodes between these tensors (names separated by commas) as one plugin, repeatable",
     )
     add("--fuse", action="store_true", help="selected nodes that feed each other become one plugin")
-    dynamic = parser.add_argument_group("dynamic batch (not supported yet: gives fixed shapes or an error)")
-    dynamic.add_argument("-dynamic", "--dynamic_batchsize", metavar="BOOL", help="true or false (default false)")
-    dynamic.add_argument("-min", "--min_batchsize", type=int, metavar="N", help="smallest batch")
-    dynamic.add_argument("-max", "--max_batchsize", type=int, metavar="N", help="largest batch")
-    dynamic.add_argument("-opt", "--optimize_batchsize", type=int, metavar="N", help="batch that kernels are made for")
+    _add_shape_arguments(parser)
     add(
         "--auto",
         action="store_true",
@@ -166,6 +163,50 @@ def _add_converters_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_shape_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group(
+        "dynamic shapes",
+        "Dynamic dimensions of the model's own need no option: plugins take any size there. A range makes a fixed "
+        "dimension dynamic, lets kernels use 32-bit indices where its maximum allows, and ends in the printed command.",
+    ).add_argument
+    shapes = "x:1x8x64,y:…, as trtexec has it"
+    add("--minShapes", metavar="SHAPES", help=f"smallest shapes of any tensors: {shapes} (default: optShapes)")
+    add("--optShapes", metavar="SHAPES", help="most usual shapes (default: maxShapes)")
+    add("--maxShapes", metavar="SHAPES", help="largest shapes (default: optShapes)")
+    add(
+        "-dynamic",
+        "--dynamic_batchsize",
+        metavar="BOOL",
+        help="true: the first dimension of what the nodes depend on is dynamic, whatever the model states "
+        "(default false)",
+    )
+    add("-min", "--min_batchsize", type=int, metavar="N", help="smallest batch (default 1)")
+    add("-max", "--max_batchsize", type=int, metavar="N", help="largest batch (default 256)")
+    add("-opt", "--optimize_batchsize", type=int, metavar="N", help="most usual batch (default 128)")
+
+
+def _shape_ranges(arguments: argparse.Namespace) -> ShapeRanges:
+    from plugin_autogen.graph.shapes import ShapeRanges, batch_range
+
+    sizes = (arguments.min_batchsize, arguments.optimize_batchsize, arguments.max_batchsize)
+    batch = batch_range(*sizes) if _is_true(arguments.dynamic_batchsize) else None
+    return ShapeRanges(_tensor_ranges(arguments), batch)
+
+
+def _tensor_ranges(arguments: argparse.Namespace) -> dict[str, ShapeRange]:
+    from plugin_autogen.graph.shapes import parse_shapes, shape_ranges
+
+    given = [
+        {} if text is None else parse_shapes(text, option)
+        for option, text in (
+            ("--minShapes", arguments.minShapes),
+            ("--optShapes", arguments.optShapes),
+            ("--maxShapes", arguments.maxShapes),
+        )
+    ]
+    return shape_ranges(*given)
+
+
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
@@ -174,7 +215,6 @@ def _positive(text: str) -> int:
 
 def _generate(arguments: argparse.Namespace) -> int:
     from plugin_autogen import api
-    from plugin_autogen.errors import SelectionError
     from plugin_autogen.graph.selection import parse_plugin_names
 
     if arguments.verbose:
@@ -182,8 +222,6 @@ def _generate(arguments: argparse.Namespace) -> int:
 
         logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
         logging.getLogger("plugin_autogen").setLevel(logging.DEBUG)
-    if _is_true(arguments.dynamic_batchsize):
-        raise SelectionError(api.dynamic_batch_message())
     names = parse_plugin_names(arguments.plugin_name_dict) if arguments.plugin_name_dict is not None else None
     with _native_log_hidden(not arguments.verbose), _progress(not arguments.json) as progress:
         result = api.generate(
@@ -204,6 +242,7 @@ def _generate(arguments: argparse.Namespace) -> int:
             check=arguments.check,
             jobs=arguments.jobs,
             converters=arguments.converters,
+            shapes=_shape_ranges(arguments),
             progress=progress,
         )
     if arguments.json:
@@ -437,6 +476,12 @@ def _add_build_parser(commands: Any) -> None:
     parser.add_argument(
         "--plugins", nargs="+", default=[], metavar="PATH", help="plugin libraries, or folders with .so files in them"
     )
+    for which, what in (("min", "smallest"), ("opt", "most usual"), ("max", "largest")):
+        parser.add_argument(
+            f"--{which}Shapes",
+            metavar="SHAPES",
+            help=f"{what} shapes of dynamic inputs: x:1x8x64,y:…, as trtexec has it (default: 1 for each dimension)",
+        )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.set_defaults(run=_build)
 
@@ -445,7 +490,9 @@ def _build(arguments: argparse.Namespace) -> int:
     from plugin_autogen.engine.build import build_engine
 
     engine = Path(arguments.output_engine_path) if arguments.output_engine_path else None
-    report = build_engine(Path(arguments.input_model_path), engine, [Path(p) for p in arguments.plugins])
+    profile = {name: (r.min, r.opt, r.max) for name, r in _tensor_ranges(arguments).items()}
+    plugins = [Path(p) for p in arguments.plugins]
+    report = build_engine(Path(arguments.input_model_path), engine, plugins, profile=profile)
     if arguments.json:
         print(json.dumps(dataclasses.asdict(report), indent=1, default=str))
     else:

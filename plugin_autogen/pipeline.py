@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from plugin_autogen.codegen import expr as ex
 from plugin_autogen.codegen.plan import KernelPlan, PluginPlan, launches
 from plugin_autogen.errors import OutputError, PluginAutogenError, SelectionError, UnsupportedError, shorten
+from plugin_autogen.graph.shapes import ShapeRange, ShapeRanges, profile_options
 from plugin_autogen.releases import Release
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Options:
         check: how numbers are checked.
         jobs: compilers that run at once; None: the number of CPUs.
         converters: Python files with the user's own converters and onnxscript functions.
+        shapes: ranges of dynamic dimensions.
     """
 
     release: Release
@@ -63,6 +65,7 @@ class Options:
     check: Check = Check.CPU
     jobs: int | None = None
     converters: tuple[Path, ...] = ()
+    shapes: ShapeRanges = field(default_factory=ShapeRanges)
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,7 @@ def _run(
     from plugin_autogen.build.architectures import resolve
     from plugin_autogen.build.compile import compile_many
     from plugin_autogen.build.toolchain import find_tensorrt_headers, find_toolchain
+    from plugin_autogen.graph.dynamic import with_dynamic_shapes
     from plugin_autogen.graph.extract import extract
     from plugin_autogen.graph.model import load_model
     from plugin_autogen.graph.rewrite import rewrite, save_model
@@ -189,13 +193,15 @@ def _run(
         selection.fuse,
         _refused_nodes(model, selection, options.release) if selection.auto else (),
     )
+    dynamic = with_dynamic_shapes(model, requests, options.shapes)
+    model = dynamic.model
     if options.library is not None:
         _check_library_name(options.library)
     # Before the long part: a missing compiler must not be found out at its end.
     toolchain = find_toolchain(options.cuda_home)
     headers = find_tensorrt_headers(options.release, options.tensorrt_home)
     architectures = resolve(options.architectures, toolchain)
-    extraction = extract(model, requests, options.release)
+    extraction = extract(model, requests, options.release, allow_symbolic=True, ranges=dynamic.ranges)
 
     lowered: dict[str, _Lowered] = {}
     for i, subgraph in enumerate(extraction.subgraphs):
@@ -226,9 +232,9 @@ def _run(
         ),
         node_plugins={node: use.plugin for use in extraction.uses for node in use.node_names},
         release=options.release.key,
-        warnings=tuple(w for w in (*model.warnings, *extraction.warnings, headers.note) if w),
+        warnings=tuple(w for w in (*model.warnings, *dynamic.warnings, *extraction.warnings, headers.note) if w),
         seconds=time.monotonic() - start,
-        command=_engine_command(output_model, paths, options.release),
+        command=_engine_command(output_model, paths, options.release, dynamic.profile),
     )
 
 
@@ -473,11 +479,25 @@ def _launch_count(plan: KernelPlan) -> int | None:
     return count(plan.steps)
 
 
-def _engine_command(model: Path, libraries: Sequence[Path], release: Release) -> tuple[str, ...]:
+def _engine_command(
+    model: Path, libraries: Sequence[Path], release: Release, profile: Mapping[str, ShapeRange]
+) -> tuple[str, ...]:
     """The next command: `trtexec`, or ours where the release has no trtexec that loads plugins."""
+    shapes = profile_options(profile)
     engine = model.with_suffix(".engine")
     if release.key == "rtx":
-        return ("plugin_autogen", "build", "-i", str(model), "-o", str(engine), "--plugins", *map(str, libraries))
+        return (
+            "plugin_autogen",
+            "build",
+            "-i",
+            str(model),
+            "-o",
+            str(engine),
+            "--plugins",
+            *map(str, libraries),
+            *shapes,
+        )
     # `--plugins` is all that trtexec knows before 8.6; later ones call it deprecated.
     option = "--plugins" if release.key == "8" else "--staticPlugins"
-    return ("trtexec", f"--onnx={model}", f"--saveEngine={engine}", *(f"{option}={path}" for path in libraries))
+    plugins = (f"{option}={path}" for path in libraries)
+    return ("trtexec", f"--onnx={model}", f"--saveEngine={engine}", *plugins, *shapes)

@@ -7,8 +7,8 @@ computations become equal models, whatever their tensors were called, and no str
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from plugin_autogen.errors import ModelError, SelectionError, UnsupportedError, shorten
@@ -17,6 +17,7 @@ from plugin_autogen.graph.borders import Border, Crossing
 from plugin_autogen.graph.constant_inputs import constant_inputs
 from plugin_autogen.graph.model import Model, Value, captured_names, read_names, subgraphs_of
 from plugin_autogen.graph.selection import PluginRequest
+from plugin_autogen.graph.shapes import Range
 from plugin_autogen.graph.subgraph import BorderTensor, Subgraph
 from plugin_autogen.releases import Release
 
@@ -83,6 +84,7 @@ def extract(
     *,
     allow_symbolic: bool = False,
     in_network: bool = True,
+    ranges: Mapping[str, tuple[Range | None, ...]] | None = None,
 ) -> Extraction:
     """The plugins that the requests ask for, equal ones merged.
 
@@ -97,6 +99,8 @@ def extract(
         allow_symbolic: let dimensions be unknown numbers; otherwise each must be a number.
         in_network: the plugins shall stand in the rewritten model, so refuse types that no network has around them,
             and plugins without inputs.
+        ranges: tensor → range of each axis, for symbolic dimensions (`DynamicModel.ranges`). They do not tell plugins
+            apart: one that serves several places has the range that holds all of theirs.
 
     Raises:
         ModelError: a type, rank or shape stays unknown.
@@ -124,7 +128,7 @@ def extract(
     uses: dict[str, PluginUse] = {}
     # Names that the user chose come first, so that equal nodes with default names find them.
     for cut in sorted(cuts, key=lambda c: not c.request.is_named):
-        subgraph = _build(model, cut, decided, allow_symbolic)
+        subgraph = _build(model, cut, decided, allow_symbolic, ranges or {})
         plugin = merged.add(cut.request, subgraph)
         uses[cut.request.node_names[0]] = PluginUse(plugin, cut.request.node_names, cut.inputs, cut.outputs)
     ordered = tuple(uses[cut.request.node_names[0]] for cut in cuts)
@@ -245,7 +249,13 @@ def _inner(value: Value, new_name: str, dimensions: _Dimensions, allow_symbolic:
     return gs.Variable(new_name, dtype=value.dtype or None, shape=shape)
 
 
-def _build(model: Model, cut: _Cut, decided: Mapping[str, Border], allow_symbolic: bool) -> Subgraph:
+def _build(
+    model: Model,
+    cut: _Cut,
+    decided: Mapping[str, Border],
+    allow_symbolic: bool,
+    ranges: Mapping[str, tuple[Range | None, ...]],
+) -> Subgraph:
     """The standalone model, made by onnx-graphsurgeon, and its borders."""
     import onnx_graphsurgeon as gs
 
@@ -326,7 +336,23 @@ def _build(model: Model, cut: _Cut, decided: Mapping[str, Border], allow_symboli
         outputs=tuple(border(n) for n in cut.outputs),
         node_names=keys,
         op_types=tuple(node.op_type for node in cut.nodes),
+        ranges=_ranges_of([(stated[n], ranges[n]) for n in cut.inputs if n in ranges]),
     )
+
+
+def _ranges_of(tensors: Iterable[tuple[Sequence[int | str], Sequence[Range | None]]]) -> dict[str, Range]:
+    """The range of each symbol in the shapes; one that stands at several places has all that they may have."""
+    found: dict[str, Range] = {}
+    unknown: set[str] = set()
+    for shape, ranges in tensors:
+        for size, known in zip(shape, ranges, strict=True):
+            if not isinstance(size, str):
+                continue
+            if known is None:
+                unknown.add(size)
+            else:
+                found[size] = found[size].union(known) if size in found else known
+    return {symbol: known for symbol, known in found.items() if symbol not in unknown}
 
 
 def _trimmed(names: Sequence[str]) -> list[str]:
@@ -417,10 +443,10 @@ class _Merger:
         """The name of the plugin that computes this subgraph."""
         digest = _digest(subgraph)
         if not request.is_named and digest in self.by_digest:
-            return self.by_digest[digest]
+            return self._served(self.by_digest[digest], subgraph)
         if request.name in self.plugins:
             if self.digests[request.name] == digest:
-                return request.name
+                return self._served(request.name, subgraph)
             first = self.plugins[request.name]
             raise SelectionError(
                 f'nodes "{shorten(first.node_names[0])}" and "{shorten(subgraph.node_names[0])}" shall both become '
@@ -430,6 +456,13 @@ class _Merger:
         self.digests[request.name] = digest
         self.by_digest.setdefault(digest, request.name)
         return request.name
+
+    def _served(self, name: str, subgraph: Subgraph) -> str:
+        """Lets the plugin of this name serve an equal subgraph too, with its ranges."""
+        known = self.plugins[name]
+        ranges = {s: r.union(subgraph.ranges[s]) for s, r in known.ranges.items() if s in subgraph.ranges}
+        self.plugins[name] = replace(known, ranges=ranges)
+        return name
 
 
 def _difference(a: Subgraph, b: Subgraph) -> str:

@@ -12,7 +12,7 @@ import contextlib
 import os
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,6 +147,8 @@ class Model:
         node_keys: one unique name for each top-level node, in the graph's order.
         warnings: one line each.
         given_functions: (domain, name) of the functions in `proto` that the file has not.
+        type_of: tells types of foreign operators.
+        told: the tensors whose types it told.
         type_errors: places of the nodes whose types a user's converter could not tell -> why.
     """
 
@@ -156,6 +158,8 @@ class Model:
     node_keys: list[str]
     warnings: list[str] = field(default_factory=list)
     given_functions: frozenset[tuple[str, str]] = frozenset()
+    type_of: TypeOf | None = field(default=None, repr=False)
+    told: frozenset[str] = frozenset()
     type_errors: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -359,15 +363,34 @@ def load_model(
     proto = _read(path, shown)
     _check(path, proto, shown, warnings)
     node_keys = _name_nodes(proto.graph)
+    _drop_placeholders(proto.graph)
     given = _add_functions(proto, functions)
+    return _inferred(Model(path, proto, {}, node_keys, warnings, given, type_of))
+
+
+def with_inputs(model: Model, shapes: Mapping[str, tuple[int | str | None, ...]]) -> Model:
+    """The model with other shapes of graph inputs, all that follows from them inferred anew."""
+    proto = with_input_shapes(model.proto, shapes)
+    for info in [v for v in proto.graph.value_info if v.name in model.told]:
+        proto.graph.value_info.remove(info)
+    for info in proto.graph.output:
+        if info.name in model.told:
+            info.type.tensor_type.ClearField("shape")
+    return _inferred(replace(model, proto=proto, node_keys=list(model.node_keys), told=frozenset()))
+
+
+def _inferred(model: Model) -> Model:
+    """The model with all types and shapes that ONNX and the users' converters tell, each from what the other told."""
     tried: set[int] = set()
     type_errors: dict[int, str] = {}
+    told: set[str] = set()
     while True:
-        inferred: list[str] = []
-        values = _infer(proto, inferred)
-        model = Model(path, proto, values, node_keys, [*warnings, *inferred], given, type_errors)
-        if type_of is None or not _state_types(model, type_of, tried):
-            return model
+        warnings = list(model.warnings)
+        values = infer(model.proto, warnings)
+        found = replace(model, values=values, warnings=warnings, told=frozenset(told), type_errors=type_errors)
+        if not (new := _state_types(found, tried)):
+            return found
+        told |= new
 
 
 def _add_functions(proto: onnx.ModelProto, functions: Sequence[onnx.FunctionProto]) -> frozenset[tuple[str, str]]:
@@ -394,11 +417,11 @@ def _add_functions(proto: onnx.ModelProto, functions: Sequence[onnx.FunctionProt
     return frozenset(added)
 
 
-def _state_types(model: Model, type_of: TypeOf, tried: set[int]) -> bool:
-    """Writes types that ONNX's inference cannot know into the model; whether there were any."""
+def _state_types(model: Model, tried: set[int]) -> set[str]:
+    """Writes types that ONNX's inference cannot know into the model; the tensors that got one."""
     functions = {(f.domain, f.name) for f in model.proto.functions}
-    stated = False
-    for i, node in enumerate(model.proto.graph.node):
+    stated: set[str] = set()
+    for i, node in enumerate(model.proto.graph.node if model.type_of is not None else ()):
         open_outputs = [n for n in node.output if n and _is_rankless(model.value(n))]
         if i in tried or not open_outputs or is_default_domain(node.domain):
             continue
@@ -406,15 +429,16 @@ def _state_types(model: Model, type_of: TypeOf, tried: set[int]) -> bool:
             continue
         tried.add(i)
         inputs = [model.value(n) for n in node.input]
+        assert model.type_of is not None
         try:
-            found = type_of(node, model.opsets.get(node.domain, 1), inputs, model.constants(node.input))
+            found = model.type_of(node, model.opsets.get(node.domain, 1), inputs, model.constants(node.input))
         except PluginAutogenError as error:
             model.type_errors[i] = str(error)
             continue
         for name, value in zip(node.output, found or (), strict=False):
-            if name:
+            if name and _is_rankless(model.value(name)):
                 _state_type(model.proto.graph, name, value)
-                stated = True
+                stated.add(name)
     return stated
 
 
@@ -470,6 +494,14 @@ def _check(path: Path, proto: onnx.ModelProto, shown: str, warnings: list[str]) 
             warnings.append(f"onnx.checker does not know an operator of the model: {text}")
             return
         raise ModelError(f"model {shown} is not valid ONNX: {text}") from error
+
+
+def _drop_placeholders(graph: onnx.GraphProto) -> None:
+    """Dimensions that exporters call "?" are unknown ones, not all the same one."""
+    for info in (*graph.input, *graph.output, *graph.value_info):
+        for dim in info.type.tensor_type.shape.dim:
+            if dim.dim_param == "?":
+                dim.Clear()
 
 
 def _name_nodes(graph: onnx.GraphProto) -> list[str]:
@@ -539,7 +571,44 @@ def _collect(graph: onnx.GraphProto, values: dict[str, Value], only: set[str] | 
             values[info.name] = _merge(values.get(info.name), _value(info.type))
 
 
-def _infer(proto: onnx.ModelProto, warnings: list[str]) -> dict[str, Value]:
+def with_input_shapes(proto: onnx.ModelProto, shapes: Mapping[str, tuple[int | str | None, ...]]) -> onnx.ModelProto:
+    """A copy with other shapes of graph inputs. What the file states of tensors behind them is dropped with it: for
+    outputs of operators that ONNX knows all but the type, else the sizes along axes that changed.
+    """
+    import onnx
+
+    changed = onnx.ModelProto()
+    changed.CopyFrom(proto)
+    graph = changed.graph
+    axes: set[int] = set()
+    behind = set(shapes)
+    for info in graph.input:
+        if info.name in shapes:
+            before = _value(info.type).shape or ()
+            after = shapes[info.name]
+            axes.update(i for i, size in enumerate(after) if i >= len(before) or before[i] != size)
+            info.CopyFrom(_value_info(info.name, Value(info.type.tensor_type.elem_type, after)))
+    foreign: set[str] = set()
+    for node in graph.node:
+        if any(name in behind for name in read_names(node)):
+            behind.update(node.output)
+            if not is_default_domain(node.domain):
+                foreign.update(node.output)
+    stated = [info for info in graph.value_info if info.name not in behind or info.name in foreign]
+    stated = [onnx.ValueInfoProto.FromString(info.SerializeToString()) for info in stated]
+    del graph.value_info[:]
+    graph.value_info.extend(stated)
+    for info in (*graph.value_info, *graph.output):
+        if info.name not in behind or info.type.WhichOneof("value") != "tensor_type":
+            continue
+        for axis, dim in enumerate(info.type.tensor_type.shape.dim):
+            if axis in axes or info.name not in foreign:
+                dim.Clear()
+    return changed
+
+
+def infer(proto: onnx.ModelProto, warnings: list[str]) -> dict[str, Value]:
+    """Type and shape of every tensor of the top-level graph, as far as they can be found out."""
     skeleton = _skeleton(proto)
     values: dict[str, Value] = {t.name: Value(t.data_type, tuple(t.dims)) for t in proto.graph.initializer}
     values.update((t.values.name, Value(kind="sparse tensor")) for t in proto.graph.sparse_initializer)

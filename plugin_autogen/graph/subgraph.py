@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from plugin_autogen.dtypes import ElementType
+from plugin_autogen.graph.shapes import Range
 
 if TYPE_CHECKING:
     import onnx
@@ -53,6 +55,7 @@ class Subgraph:
     `model` is an ONNX model of its own: inputs and outputs in ONNX's types (never the border types), every constant an
     initializer, shapes of all tensors stated (inner ones as far as known), ir_version and opsets those of the original
     model, local functions included. `inputs` and `outputs` follow the order of the model's graph inputs and outputs.
+    `ranges` has the sizes of symbolic dimensions, of those about which something is known.
     """
 
     name: str
@@ -61,3 +64,4 @@ class Subgraph:
     outputs: tuple[BorderTensor, ...]
     node_names: tuple[str, ...]
     op_types: tuple[str, ...]
+    ranges: Mapping[str, Range] = field(default_factory=dict)

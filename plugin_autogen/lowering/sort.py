@@ -18,6 +18,9 @@ from plugin_autogen.lowering.te_helpers import is_float
 TILE = 2048
 """Elements that one block sorts in shared memory: with 8-byte values and 4-byte indices half of what it may use."""
 
+SYMBOLIC_TILE = 512
+"""The least that a block sorts of a line whose length is known only at run time, and which may be short."""
+
 Before = Callable[[Any, Any, Any, Any], Any]
 
 
@@ -39,7 +42,7 @@ def before(a: Any, index_a: Any, b: Any, index_b: Any, descending: bool) -> Any:
 
 
 def sorted_lines(
-    context: NodeContext, values: Any, lines: Dimension, extent: int, keep: int, descending: bool, name: str
+    context: NodeContext, values: Any, lines: Dimension, extent: Dimension, keep: int, descending: bool, name: str
 ) -> list[Any]:
     """Sorts each line and keeps its first elements.
 
@@ -48,7 +51,8 @@ def sorted_lines(
         values: Relax tensor [lines, extent] in a type of `working_type`.
         lines: number of lines.
         extent: elements of a line.
-        keep: how many sorted elements of each line to give, at most `extent`.
+        keep: how many sorted elements of each line to give, at most `extent`. Of a symbolic extent that turns out to be
+            smaller, the places behind hold the index -1.
         descending: largest first.
         name: of the TIR functions.
 
@@ -56,6 +60,14 @@ def sorted_lines(
         the sorted values [lines, keep] in the same type and their indices in the line [lines, keep] in int32.
     """
     dtype = str(values.ty.dtype.dtype)
+    if not isinstance(extent, int):
+        if keep > TILE // 2:
+            return _sort_in_device_memory(context, values, lines, extent, keep, descending, name)
+        # Each tile gives its first elements to the second kernel, in which one block goes through those of a line.
+        size = max(SYMBOLIC_TILE, 1 << (2 * keep - 1).bit_length())
+        tiles = tirx.max(tirx.ceildiv(extent, size), 1)
+        firsts = _sort_tiles(context, values, None, lines, extent, tiles, size, keep, descending, name, dtype)
+        return _merge_firsts(context, *firsts, lines, tiles * keep, keep, descending, name, dtype)
     if extent > TILE and keep > TILE // 2:
         return _sort_in_device_memory(context, values, lines, extent, keep, descending, name)
     # Each round sorts tiles and keeps the first of each: a tournament, until one tile is left.
@@ -63,7 +75,10 @@ def sorted_lines(
     while True:
         tiles = max(1, -(-extent // TILE))
         kept = min(keep, extent, TILE)
-        values, indices = _sort_tiles(context, values, indices, lines, extent, tiles, kept, descending, name, dtype)
+        size = extent if tiles == 1 else TILE
+        values, indices = _sort_tiles(
+            context, values, indices, lines, extent, tiles, size, kept, descending, name, dtype
+        )
         extent = tiles * kept
         if tiles == 1:
             return [values, indices]
@@ -74,15 +89,15 @@ def _sort_tiles(
     values: Any,
     indices: Any,
     lines: Dimension,
-    extent: int,
-    tiles: int,
+    extent: Dimension,
+    tiles: Dimension,
+    size: int,
     keep: int,
     descending: bool,
     name: str,
     dtype: str,
 ) -> tuple[Any, Any]:
-    """One block sorts one tile of a line and writes its first `keep` elements, [lines, tiles * keep]."""
-    size = min(TILE, extent) if tiles == 1 else TILE
+    """One block sorts one tile, `size` elements of a line, and writes its first `keep`: [lines, tiles * keep]."""
     power = max(1, (size - 1).bit_length())
     padded = 1 << power
     threads = min(512, max(32, padded // 2))
@@ -92,7 +107,7 @@ def _sort_tiles(
         with tl.block(lines, tiles, threads=threads) as (line, tile):
             keys, places = tl.shared([padded], dtype), tl.shared([padded], "int32")
             with tl.thread(padded) as (i,):
-                at = tile * TILE + i
+                at = tile * size + i
                 keys[i] = tirx.const(0, dtype)
                 places[i] = -1
                 with tl.when(tirx.all(i < size, at < extent)):
@@ -109,13 +124,60 @@ def _sort_tiles(
     return a, b
 
 
+def _merge_firsts(
+    context: NodeContext,
+    values: Any,
+    indices: Any,
+    lines: Dimension,
+    extent: Dimension,
+    keep: int,
+    descending: bool,
+    name: str,
+    dtype: str,
+) -> list[Any]:
+    """The first `keep` of each line, however long: one block takes a part at a time and keeps the best so far."""
+    power = max(8, (2 * keep - 1).bit_length())
+    padded = 1 << power
+    part = padded - keep
+    threads = min(512, padded // 2)
+
+    def body(source: Any, given: Any, out_values: Any, out_indices: Any) -> None:
+        with tl.block(lines, threads=threads) as (line,):
+            keys, places = tl.shared([padded], dtype), tl.shared([padded], "int32")
+            with tl.thread(padded) as (i,):
+                keys[i] = tirx.const(0, dtype)
+                places[i] = -1
+            with tl.serial(tirx.ceildiv(extent, part)) as turn:
+                with tl.thread(part) as (i,):
+                    at = turn * part + i
+                    keys[keep + i] = tirx.const(0, dtype)
+                    places[keep + i] = -1
+                    with tl.when(at < extent):
+                        keys[keep + i] = source[line, at]
+                        places[keep + i] = given[line, at]
+                _network(keys, places, power, descending, dtype, lambda half: tl.thread(half))
+            with tl.thread(keep) as (i,):
+                out_values[line, i] = keys[i]
+                out_indices[line, i] = places[i]
+
+    shape = (lines, keep)
+    return tl.kernel(context, body, [values, indices], [(shape, dtype), (shape, "int32")], f"{name}_merge")
+
+
 def _sort_in_device_memory(
-    context: NodeContext, values: Any, lines: Dimension, extent: int, keep: int, descending: bool, name: str
+    context: NodeContext, values: Any, lines: Dimension, extent: Dimension, keep: int, descending: bool, name: str
 ) -> list[Any]:
     """The whole line, one kernel launch a step of the network."""
     dtype = str(values.ty.dtype.dtype)
-    power = (extent - 1).bit_length()
-    padded = 1 << power
+    power: Any
+    if isinstance(extent, int):
+        power = (extent - 1).bit_length()
+        padded: Any = 1 << power
+    else:
+        # The bits of extent - 1, counted: indices are of 32 bits.
+        bits = [tirx.Select(extent > (1 << bit), tirx.const(1, "int64"), tirx.const(0, "int64")) for bit in range(31)]
+        power = sum(bits[1:], bits[0])
+        padded = tirx.const(1, "int64") << power
 
     def body(source: Any, out_values: Any, out_indices: Any) -> None:
         all_keys, all_places = tl.scratch([lines, padded], dtype), tl.scratch([lines, padded], "int32")

@@ -172,7 +172,10 @@ def wrap_expr(value: tirx.Expr, bits: int, signed: bool) -> tirx.Expr:
 
 
 def broadcast_shape(shapes: Sequence[Sequence[Dimension]]) -> tuple[Dimension, ...]:
-    """The shape that numpy's broadcasting gives. A symbolic dimension meets itself or 1; against a size it is that one.
+    """The shape that numpy's broadcasting gives.
+
+    Of two symbolic dimensions either may turn out to be 1: the result is decided at run time. One that meets a known
+    size other than 1 is that size or 1.
 
     Raises:
         UnsupportedError: two known sizes that do not go together.
@@ -182,14 +185,48 @@ def broadcast_shape(shapes: Sequence[Sequence[Dimension]]) -> tuple[Dimension, .
     for shape in shapes:
         for axis, size in enumerate(shape, rank - len(shape)):
             known = result[axis]
-            if is_one(size):
-                continue
-            if is_one(known) or not isinstance(known, int):
-                # ONNX would need a symbolic size to be 1 or the same: the known one is the safe choice
-                result[axis] = size if is_one(known) or isinstance(size, int) else known
-            elif isinstance(size, int) and size != known:
+            if isinstance(size, int) and isinstance(known, int) and 1 not in (size, known) and size != known:
                 raise UnsupportedError(f"shapes {[list(s) for s in shapes]} cannot be broadcast together")
+            result[axis] = broadcast_size(known, size)
     return tuple(result)
+
+
+def broadcast_size(a: Dimension, b: Dimension) -> Dimension:
+    """The size of an axis where these two meet."""
+    from tvm import tirx
+
+    if is_one(a) or same_size(a, b):
+        return b
+    if is_one(b) or isinstance(a, int):
+        return a
+    return b if isinstance(b, int) else tirx.Select(tirx.EQ(a, tirx.const(1, "int64")), b, a)
+
+
+UNKNOWN_SIZE = -1
+"""For `broadcast_index` and `at`: a symbolic dimension may always be 1 where the result's is more."""
+
+
+def broadcast_index(index: Any, size: Dimension, result: Dimension | None = None) -> Any:
+    """Where an axis of `size` elements is read for this index into the axis of the result that it is broadcast to.
+
+    `result` is the size of that; None where the axis is known to be as long as the result's, or to be 1.
+    """
+    from tvm import tirx
+
+    if is_one(size):
+        return 0
+    if isinstance(size, int) or result is None or same_size(size, result):
+        return index
+    return tirx.Select(tirx.EQ(size, tirx.const(1, "int64")), tirx.const(0, "int64"), index)
+
+
+def same_size(a: Dimension, b: Dimension) -> bool:
+    """Whether two dimensions are known to be equal."""
+    from tvm_ffi import structural_equal
+
+    if isinstance(a, int) or isinstance(b, int):
+        return isinstance(a, int) and isinstance(b, int) and a == b
+    return bool(structural_equal(a, b))
 
 
 def is_one(size: Dimension) -> bool:
@@ -204,11 +241,15 @@ def dims(tensor: te.Tensor) -> tuple[Dimension, ...]:
     return tuple(int(d) if isinstance(d, tirx.IntImm) else d for d in tensor.shape)
 
 
-def at(tensor: te.Tensor, indices: Sequence[Any]) -> tirx.Expr:
-    """The element of a tensor that broadcasts to the indices' shape: its axes are the last ones, sizes 1 stay at 0."""
-    shape = dims(tensor)
-    own = list(indices)[len(indices) - len(shape) :]
-    return tensor(*(0 if is_one(size) else i for i, size in zip(own, shape, strict=True)))
+def at(tensor: te.Tensor, indices: Sequence[Any], shape: Sequence[Dimension] | None = None) -> tirx.Expr:
+    """The element of a tensor that broadcasts to `shape`: its axes are the last ones, sizes 1 stay at 0.
+
+    Without `shape`, dimensions that are not known to be 1 count as those of the indices.
+    """
+    own = dims(tensor)
+    whole: Sequence[Dimension | None] = shape if shape is not None else [None] * len(indices)
+    skip = len(indices) - len(own)
+    return tensor(*map(broadcast_index, list(indices)[skip:], own, list(whole)[skip:]))
 
 
 def elementwise(
@@ -257,7 +298,9 @@ def elementwise(
                 else:
                     tensor = next(rest)
                     # an index 0 on axes of size 1 would hide from TVM's fusion that nothing is broadcast
-                    value = tensor(*indices) if dims(tensor) == shape else at(tensor, indices)
+                    own_shape = dims(tensor)
+                    whole = len(own_shape) == len(shape) and all(map(same_size, own_shape, shape))
+                    value = tensor(*indices) if whole else at(tensor, indices, shape)
                     scalars.append(cast_expr(value, kind))
             return cast_expr(function(*scalars), result)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from plugin_autogen.lowering.registry import NodeContext, constant_value, dtype_of
+from plugin_autogen.lowering.te_helpers import at
 
 
 def operand(context: NodeContext, index: int) -> Any:
@@ -52,14 +53,14 @@ def element(value: Any, *indices: Any) -> Any:
     return value(*indices)
 
 
-def broadcast_element(value: Any, *indices: Any) -> Any:
-    """The element that numpy's broadcasting rules give at these indices of the (same or higher rank) result."""
+def broadcast_element(value: Any, *indices: Any, shape: Sequence[Any] | None = None) -> Any:
+    """The element that numpy's broadcasting rules give at these indices of the (same or higher rank) result.
+
+    `shape` is the result's; without it, only dimensions known to be 1 are broadcast.
+    """
     from tvm import te
 
-    if not isinstance(value, te.Tensor):
-        return value
-    own = indices[len(indices) - len(value.shape) :]
-    return value(*[0 if is_one(d) else i for d, i in zip(value.shape, own, strict=True)])
+    return at(value, indices, shape) if isinstance(value, te.Tensor) else value
 
 
 def is_one(dimension: Any) -> bool:

@@ -142,12 +142,6 @@ def test_input_that_must_be_constant(tmp_path: Path, capsys: pytest.CaptureFixtu
     fails(_arguments(tmp_path / "m.onnx", tmp_path, "-n", "fold"), capsys, "fold", "shape", "constant", output=tmp_path)
 
 
-def test_shape_that_nothing_decides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    proto = model([node("Relu", "x", "y", "open")], {"x": (FLOAT, ["n", 4])}, {"y": (FLOAT, ["n", 4])})
-    onnx.save(proto, tmp_path / "m.onnx")
-    fails(_arguments(tmp_path / "m.onnx", tmp_path, "-n", "open"), capsys, "open", "(n, 4)", output=tmp_path)
-
-
 def test_no_compiler(
     relu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,9 +187,15 @@ def test_output_that_is_the_input(relu: Path, tmp_path: Path, capsys: pytest.Cap
     fails(["-i", str(relu), "-o", str(relu), "-n", "first"], capsys, "input model", output=tmp_path)
 
 
-def test_dynamic_batch_is_not_yet_possible(relu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = _arguments(relu, tmp_path, "-n", "first", "-dynamic", "true", "-min", "1", "-max", "8", "-opt", "4")
-    fails(arguments, capsys, "dynamic", "not supported yet", output=tmp_path)
+def test_shapes_that_make_no_sense(relu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for options, words in (
+        (["-dynamic", "maybe"], ["-dynamic", "maybe"]),
+        (["-dynamic", "true", "-min", "8", "-max", "4"], ["-min 8", "-max 4", "out of order"]),
+        (["--minShapes", "x=1"], ["--minShapes", "x:1x8x64"]),
+        (["--optShapes", "y2:4"], ["y2", "none of the model"]),
+        (["--minShapes", "x:4", "--maxShapes", "x:2"], ["not in the order min, opt, max"]),
+    ):
+        fails(_arguments(relu, tmp_path, "-n", "first", *options), capsys, *words, output=tmp_path)
 
 
 def test_unknown_option(relu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

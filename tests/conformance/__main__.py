@@ -10,6 +10,7 @@ python -m tests.conformance --stage lowering    without C++: LLVM runs the lower
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import re
 import sys
@@ -19,6 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.conformance import cases, report, stages
+from tests.conformance.gpu import SAMPLE
 from tests.conformance.sample import sample
 from tests.conformance.workers import run_isolated
 
@@ -45,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=2, help="worker processes (default 2)")
     parser.add_argument("--timeout", type=float, default=180, help="seconds for one test (default 180)")
     parser.add_argument("--verbose", action="store_true", help="show what the libraries print")
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="keep what tests/conformance/gpu.py runs on a GPU here"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write name → result here")
     args = parser.parse_args(arguments)
 
@@ -64,7 +69,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     start = time.monotonic()
     results: report.Results = {}
-    stage = STAGES[args.stage, args.release]
+    stage: Callable[[str], str] = STAGES[args.stage, args.release]
+    if args.keep is not None:
+        if args.stage != "plugin":
+            parser.error("--keep needs the stage plugin")
+        stage = functools.partial(stage, keep=args.keep)
+        args.keep.mkdir(parents=True, exist_ok=True)
+        watched = sample(operators, {name: cases.load(name).reason is None for name in operators})
+        (args.keep / SAMPLE).write_text("\n".join(watched) + "\n")
     with tempfile.TemporaryDirectory(prefix="conformance-") as scratch:
         tempfile.tempdir = scratch  # also of the workers, which may end without tidying up
         for name, result in run_isolated(stage, names, args.jobs, args.timeout, quiet=not args.verbose):

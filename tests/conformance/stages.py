@@ -6,8 +6,11 @@ Each stage is called with a test's name and returns its result: `pass`, what wen
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from plugin_autogen.graph.extract import Extraction
     from plugin_autogen.graph.subgraph import BorderTensor
     from plugin_autogen.releases import Release
+    from tests.cpu_cuda.runner import OutputSpec
 
 Array = np.ndarray[Any, Any]
 
@@ -52,18 +56,22 @@ def lowering(name: str) -> str:
     return "pass"
 
 
-def plugin_v3(name: str) -> str:
+def plugin_v3(name: str, keep: Path | None = None) -> str:
     """The test through the generated plugin as IPluginV3, with TensorRT-RTX's types at the borders."""
-    return plugin(name, releases.release("rtx"))
+    return plugin(name, releases.release("rtx"), keep)
 
 
-def plugin_v2(name: str) -> str:
+def plugin_v2(name: str, keep: Path | None = None) -> str:
     """The test through the generated plugin as IPluginV2DynamicExt, with TensorRT 8's types at the borders."""
-    return plugin(name, releases.release("8"))
+    return plugin(name, releases.release("8"), keep)
 
 
-def plugin(name: str, release: Release) -> str:
-    """The test through every stage of the pipeline, all its nodes one plugin, compiled for the CPU and enqueued."""
+def plugin(name: str, release: Release, keep: Path | None = None) -> str:
+    """The test through every stage of the pipeline, all its nodes one plugin, compiled for the CPU and enqueued.
+
+    Args:
+        keep: a folder where the plugin's sources and the request to its host stay, for a run on a GPU.
+    """
     from plugin_autogen.pipeline import Check, build_plugin_plan
 
     case = cases.load(name)
@@ -73,7 +81,12 @@ def plugin(name: str, release: Release) -> str:
         scratch = Path(folder)
         extraction = extract_whole(case, release, scratch)
         plan, _ = build_plugin_plan(extraction.subgraphs[0], Check.OFF)
-        return run_plugin(case, extraction, plan, scratch)
+        test = PluginTest(case, extraction)
+        if message := test.wrong_types():
+            return message
+        if keep is not None:
+            _keep(test, plan, keep / name)
+        return test.result(run_plugin(test, plan, scratch))
 
 
 def extract_whole(case: cases.Case, release: Release, scratch: Path) -> Extraction:
@@ -89,52 +102,95 @@ def extract_whole(case: cases.Case, release: Release, scratch: Path) -> Extracti
     return extract(model, [request], release, in_network=False)
 
 
-def run_plugin(case: cases.Case, extraction: Extraction, plan: PluginPlan, scratch: Path) -> str:
-    """Compiles the plan for the CPU, runs the plugin on the test's inputs, and compares every output.
+@dataclass(frozen=True)
+class PluginTest:
+    """A node test at the borders of its plugin."""
+
+    case: cases.Case
+    extraction: Extraction
+
+    def _outputs(self) -> list[tuple[str, BorderTensor, Array | None]]:
+        """For each output of the plugin: its name in the model, what it is, and what it must hold, if that counts."""
+        (subgraph,), (use,) = self.extraction.subgraphs, self.extraction.uses
+        expected = dict(zip((o.name for o in self.case.model.graph.output), self.case.outputs, strict=True))
+        return [(name, b, expected.get(name)) for name, b in zip(use.outputs, subgraph.outputs, strict=True)]
+
+    def wrong_types(self) -> str | None:
+        """What is wrong with the plugin's outputs before it runs."""
+        found = self._outputs()
+        names = {name for name, _, _ in found}
+        for output in self.case.model.graph.output:
+            if output.name not in names:
+                return f"the plugin lacks the output {output.name}"
+        for _, border, theirs in found:
+            if theirs is not None and border.dtype.numpy != theirs.dtype:
+                return f"output {border.name}: element type {border.dtype}, expected {theirs.dtype}"
+        return None
+
+    def specs(self) -> list[OutputSpec]:
+        """The host fails a plugin whose own getOutputDataTypes or getOutputShapes say something else."""
+        from tests.cpu_cuda.runner import OutputSpec
+
+        return [
+            OutputSpec(b.border_dtype, theirs.shape if theirs is not None else tuple(int(d) for d in b.shape))
+            for _, b, theirs in self._outputs()
+        ]
+
+    def inputs(self) -> list[Array]:
+        from plugin_autogen.verify.cpu import encode
+
+        (subgraph,), (use,) = self.extraction.subgraphs, self.extraction.uses
+        return [encode(self.case.inputs[n], b) for n, b in zip(use.inputs, subgraph.inputs, strict=True)]
+
+    def result(self, actual: Sequence[Array]) -> str:
+        """ "pass", or the first difference from what ONNX states."""
+        from plugin_autogen.verify.cpu import decode
+
+        for (name, border, theirs), mine in zip(self._outputs(), actual, strict=True):
+            if theirs is not None and (message := _border_mismatch(self.case, border, decode(mine, border), theirs)):
+                return f"output {name}: {message}"
+        return "pass"
+
+
+def run_plugin(test: PluginTest, plan: PluginPlan, scratch: Path) -> list[Array]:
+    """The generated plugin's outputs, from the emulated device.
 
     Raises:
         CpuCudaError: the source does not compile, the plugin breaks TensorRT's rules, or a kernel those of CUDA: every
             access to memory is checked for its bounds and for races.
     """
-    from plugin_autogen.verify.cpu import decode, encode
-    from tests.cpu_cuda.runner import CpuPlugin, OutputSpec, Sanitizer
+    from tests.cpu_cuda.runner import CpuPlugin, Sanitizer
 
-    (subgraph,) = extraction.subgraphs
-    (use,) = extraction.uses
-    expected = dict(zip((o.name for o in case.model.graph.output), case.outputs, strict=True))
-    if missing := [name for name in expected if name not in use.outputs]:
-        return f"the plugin lacks the output {missing[0]}"
-    for border, theirs in zip(subgraph.outputs, (expected.get(name) for name in use.outputs), strict=True):
-        if theirs is not None and border.dtype.numpy != theirs.dtype:
-            return f"output {border.name}: element type {border.dtype}, expected {theirs.dtype}"
-    # The host fails a plugin whose own getOutputDataTypes or getOutputShapes say something else.
-    specs = [
-        OutputSpec(b.border_dtype, expected[n].shape if n in expected else tuple(int(d) for d in b.shape))
-        for n, b in zip(use.outputs, subgraph.outputs, strict=True)
-    ]
-    compiled = CpuPlugin.from_plan(plan, extraction.release, scratch, Sanitizer.CHECK)
-    inputs = [encode(case.inputs[n], b) for n, b in zip(use.inputs, subgraph.inputs, strict=True)]
+    compiled = CpuPlugin.from_plan(plan, test.extraction.release, scratch, Sanitizer.CHECK)
     stable = not any(order_changes_bits(variant.source) for variant in plan.variants)
-    actual = compiled.run(inputs, specs, fingerprint=plan.fingerprint, stable=stable)
-    for name, border, mine in zip(use.outputs, subgraph.outputs, actual, strict=True):
-        if name in expected and (message := _border_mismatch(case, border, decode(mine, border), expected[name])):
-            return f"output {name}: {message}{_lost_inputs(case, extraction)}"
-    return "pass"
+    return compiled.run(test.inputs(), test.specs(), fingerprint=plan.fingerprint, stable=stable)
 
 
-def _lost_inputs(case: cases.Case, extraction: Extraction) -> str:
-    """Which inputs came to the plugin with other values, as an addition to the cause of a failure."""
-    from plugin_autogen.verify.cpu import decode, encode
+def result_of_response(name: str, release: Release, content: bytes, scratch: Path) -> str:
+    """What a host's response says of the test."""
+    from tests.cpu_cuda.runner import decode_responses
 
-    (subgraph,) = extraction.subgraphs
-    (use,) = extraction.uses
-    lost = []
-    for name, border in zip(use.inputs, subgraph.inputs, strict=True):
-        value = case.inputs[name]
-        arrived = decode(encode(value, border), border)
-        if not np.array_equal(arrived, value, equal_nan=border.dtype.is_float):
-            lost.append(f"; input {name} crosses as {border.border_dtype}, which does not hold all its values")
-    return "".join(lost)
+    case = cases.load(name)
+    test = PluginTest(case, extract_whole(case, release, scratch))
+    (subgraph,) = test.extraction.subgraphs
+    # whether two runs may differ is known to the plan alone: the emulated device has seen to that
+    (response,) = decode_responses(subgraph.name, content, [test.specs()], stable=False)
+    return test.result(response.outputs)
+
+
+def _keep(test: PluginTest, plan: PluginPlan, folder: Path) -> None:
+    from plugin_autogen.codegen.render import render_library, render_plugin
+    from tests.cpu_cuda.runner import Call, encode_request
+
+    release = test.extraction.release
+    files = {**render_plugin(plan, release), **render_library(plan.name, [plan.name], release)}
+    for name, content in files.items():
+        path = folder / "src" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    request = encode_request(plan.name, [Call(test.inputs(), test.specs())], plan.fingerprint)
+    (folder / "request").write_bytes(request)
+    (folder / "plugin.json").write_text(json.dumps({"name": plan.name}))
 
 
 def _border_mismatch(case: cases.Case, border: BorderTensor, mine: Array, theirs: Array) -> str | None:

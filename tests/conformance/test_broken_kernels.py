@@ -40,7 +40,8 @@ def generated(request: pytest.FixtureRequest, case: cases.Case, tmp_path_factory
 def verdict(case: cases.Case, extraction: Extraction, plan: PluginPlan, scratch: Path) -> str:
     """As a whole run would state it."""
     try:
-        return stages.run_plugin(case, extraction, plan, scratch)
+        test = stages.PluginTest(case, extraction)
+        return test.result(stages.run_plugin(test, plan, scratch))
     except CpuCudaError as error:
         return f"{type(error).__name__}: {error}"
 
@@ -83,7 +84,7 @@ def coarser_exponential(plan: KernelPlan) -> KernelPlan:
 
 
 def test_the_generated_plan_passes(case: cases.Case, generated: tuple[Extraction, PluginPlan], tmp_path: Path) -> None:
-    assert stages.run_plugin(case, *generated, tmp_path) == "pass"
+    assert verdict(case, *generated, tmp_path) == "pass"
 
 
 @pytest.mark.parametrize(

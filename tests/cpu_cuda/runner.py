@@ -119,6 +119,15 @@ class Profile:
 
 
 @dataclass(frozen=True)
+class Call:
+    """One execution of a plugin: inputs, what is expected of the outputs, the profile. See `CpuLibrary.run`."""
+
+    inputs: Sequence[Array]
+    outputs: Sequence[OutputSpec]
+    profiles: Sequence[Profile] | None = None
+
+
+@dataclass(frozen=True)
 class RunResult:
     """Outputs of the first run, and what the plugin said about itself.
 
@@ -243,16 +252,22 @@ class CpuLibrary:
             PluginFailure: the plugin refused or broke a rule.
             Unstable: see `stable`.
         """
-        arrays = [np.ascontiguousarray(array).reshape(np.shape(array)) for array in inputs]
-        request = _text(plugin) + _text(fingerprint) + _numbers(seeds) + struct.pack("<2q", contexts, shared_limit)
-        request += struct.pack("<q", len(arrays))
-        for index, array in enumerate(arrays):
-            dtype = dtypes.from_name(array.dtype.name)
-            profile = profiles[index] if profiles is not None else Profile(array.shape, array.shape, array.shape)
-            request += _tensor(dtype, array.shape, profile) + struct.pack("<q", array.nbytes) + array.tobytes()
-        request += struct.pack("<q", len(outputs))
-        for spec in outputs:
-            request += _tensor(spec.dtype, spec.shape, Profile(spec.shape, spec.shape, spec.shape))
+        calls = [Call(inputs, outputs, profiles)]
+        return self.run_many(plugin, calls, fingerprint, seeds, contexts, stable, shared_limit, timeout)[0]
+
+    def run_many(
+        self,
+        plugin: str,
+        calls: Sequence[Call],
+        fingerprint: str = "",
+        seeds: Sequence[int] = (1, 2),
+        contexts: int = 1,
+        stable: bool = True,
+        shared_limit: int = 64 * 1024,
+        timeout: float = 300.0,
+    ) -> list[RunResult]:
+        """`run` for several inputs, in one process: the library is loaded once, each call makes its plugin anew."""
+        request = encode_request(plugin, calls, fingerprint, seeds, contexts, shared_limit)
         try:
             done = subprocess.run(
                 [str(_host(self.release.interface, self.sanitizer)), str(self.path)],
@@ -263,34 +278,76 @@ class CpuLibrary:
             )
         except subprocess.TimeoutExpired as error:
             raise KernelFault(f"{plugin}: no end after {timeout} s") from error
-        _check(plugin, done.returncode, done.stderr, self.path)
-        return self._response(plugin, done.stdout, outputs, stable)
+        responses = decode_responses(plugin, done.stdout, [call.outputs for call in calls], stable)
+        failing = calls[len(responses)] if 1 < len(calls) > len(responses) else None
+        where = f" with input shapes {[np.shape(a) for a in failing.inputs]}" if failing is not None else ""
+        _check(plugin + where, done.returncode, done.stderr, self.path)
+        return responses
 
-    @staticmethod
-    def _response(plugin: str, data: bytes, outputs: Sequence[OutputSpec], stable: bool) -> RunResult:
-        workspace, launches, runs = struct.unpack_from("<3q", data)
-        offset = 24
-        first: list[bytes] = []
-        for run in range(runs):
-            for index, spec in enumerate(outputs):
-                (size,) = struct.unpack_from("<q", data, offset)
-                content = data[offset + 8 : offset + 8 + size]
-                offset += 8 + size
-                if run == 0:
-                    first.append(content)
-                elif stable and content != first[index]:
-                    a, b = np.frombuffer(first[index], np.uint8), np.frombuffer(content, np.uint8)
-                    place = int(np.flatnonzero(a != b)[0]) // spec.dtype.bytes
-                    raise Unstable(
-                        f"{plugin}: output {index} differs between runs, first at element {place}: a race, or elements "
-                        f"that are never written"
-                    )
-        arrays = []
-        for index, (spec, content) in enumerate(zip(outputs, first, strict=True)):
-            if spec.dtype is dtypes.BOOL and any(byte > 1 for byte in content):
-                raise PluginFailure(f"{plugin}: output {index} holds a bool that is neither 0 nor 1")
-            arrays.append(np.frombuffer(content, spec.dtype.numpy).reshape(spec.shape).copy())
-        return RunResult(arrays, workspace, launches)
+
+def encode_request(
+    plugin: str,
+    calls: Sequence[Call],
+    fingerprint: str = "",
+    seeds: Sequence[int] = (1, 2),
+    contexts: int = 1,
+    shared_limit: int = 64 * 1024,
+) -> bytes:
+    """What the host reads (`host/main.cpp`). The arguments are those of `CpuLibrary.run_many`."""
+    request = struct.pack("<q", len(calls))
+    for call in calls:
+        arrays = [np.ascontiguousarray(array).reshape(np.shape(array)) for array in call.inputs]
+        request += _text(plugin) + _text(fingerprint) + _numbers(seeds) + struct.pack("<2q", contexts, shared_limit)
+        request += struct.pack("<q", len(arrays))
+        for index, array in enumerate(arrays):
+            dtype = dtypes.from_name(array.dtype.name)
+            profile = call.profiles[index] if call.profiles is not None else Profile(*[array.shape] * 3)
+            request += _tensor(dtype, array.shape, profile) + struct.pack("<q", array.nbytes) + array.tobytes()
+        request += struct.pack("<q", len(call.outputs))
+        for spec in call.outputs:
+            request += _tensor(spec.dtype, spec.shape, Profile(spec.shape, spec.shape, spec.shape))
+    return request
+
+
+def decode_responses(
+    plugin: str, data: bytes, outputs: Sequence[Sequence[OutputSpec]], stable: bool
+) -> list[RunResult]:
+    """The results of the calls that the host came to; `outputs` are those of each call."""
+    responses: list[RunResult] = []
+    offset = 0
+    while offset < len(data):
+        result, offset = _response(plugin, data, offset, outputs[len(responses)], stable)
+        responses.append(result)
+    return responses
+
+
+def _response(
+    plugin: str, data: bytes, offset: int, outputs: Sequence[OutputSpec], stable: bool
+) -> tuple[RunResult, int]:
+    """The result that lies at `offset`, and where it ends."""
+    workspace, launches, runs = struct.unpack_from("<3q", data, offset)
+    offset += 24
+    first: list[bytes] = []
+    for run in range(runs):
+        for index, spec in enumerate(outputs):
+            (size,) = struct.unpack_from("<q", data, offset)
+            content = data[offset + 8 : offset + 8 + size]
+            offset += 8 + size
+            if run == 0:
+                first.append(content)
+            elif stable and content != first[index]:
+                a, b = np.frombuffer(first[index], np.uint8), np.frombuffer(content, np.uint8)
+                place = int(np.flatnonzero(a != b)[0]) // spec.dtype.bytes
+                raise Unstable(
+                    f"{plugin}: output {index} differs between runs, first at element {place}: a race, or elements "
+                    f"that are never written"
+                )
+    arrays = []
+    for index, (spec, content) in enumerate(zip(outputs, first, strict=True)):
+        if spec.dtype is dtypes.BOOL and any(byte > 1 for byte in content):
+            raise PluginFailure(f"{plugin}: output {index} holds a bool that is neither 0 nor 1")
+        arrays.append(np.frombuffer(content, spec.dtype.numpy).reshape(spec.shape).copy())
+    return RunResult(arrays, workspace, launches), offset
 
 
 class CpuPlugin:

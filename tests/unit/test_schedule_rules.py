@@ -26,6 +26,7 @@ from plugin_autogen.lowering.legalize import legalize, to_calls
 from plugin_autogen.releases import release
 from plugin_autogen.schedule.lower import LoweredFunction, NotSchedulable, lower
 from plugin_autogen.schedule.rules import Rule, default_rules
+from plugin_autogen.schedule.rules.elementwise import Elementwise
 from plugin_autogen.schedule.rules.thread_per_row import rows_attribute
 from plugin_autogen.schedule.target import cuda_target
 from plugin_autogen.schedule.unit_reductions import without_unit_reductions
@@ -334,6 +335,9 @@ CASES: dict[str, Case] = {
     "map_int8": _map((37,), "int8", rules=("dlight.Fallback",)),
     "map_int64": _map((37,), "int64", rules=("dlight.Fallback",)),
     "transpose_prime": _transpose((7, 31, 33), rules=("dlight.Fallback",)),
+    "map_whole": _map((24, 64), rules=("elementwise",)),
+    "map_tail": _map((37, 36), rules=("elementwise",)),
+    "transpose_tail": _transpose((7, 12, 33), rules=("elementwise",)),
     "sum_all": _reduce((7, 11), (0, 1), behind=True, rules=("reduction",)),
     "sum_of_one": _reduce((1,), (0,), behind=True, rules=("dlight.Fallback",)),
     "sum_of_ones": _reduce((5, 1), (1,), behind=True, rules=("dlight.Fallback",)),
@@ -454,7 +458,8 @@ def _reference(name: str) -> tuple[list[Array], Array]:
     return inputs, np.asarray(case.expected(*inputs))
 
 
-RULES = {rule.name: rule for rule in default_rules() if rule.name not in ("mapped", "bound")}
+RULES: dict[str, Rule] = {rule.name: rule for rule in default_rules() if rule.name not in ("mapped", "bound")}
+RULES["elementwise"] = Elementwise(few_elements=1)  # small cases show the same as large ones
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from plugin_autogen.lowering.operators.normalization import Rows, largest_of
 from plugin_autogen.lowering.registry import Dimension, NodeContext, converter, dtype_of, shape_of
-from plugin_autogen.lowering.te_helpers import at, bits_of, c_math_expr, cast_expr, const_expr, dims, elementwise, wide
+from plugin_autogen.lowering.te_helpers import (
+    UNKNOWN_SIZE,
+    at,
+    bits_of,
+    broadcast_index,
+    c_math_expr,
+    cast_expr,
+    const_expr,
+    dims,
+    elementwise,
+    wide,
+)
 from plugin_autogen.lowering.te_operands import rounded_to
 
 if TYPE_CHECKING:
@@ -166,9 +177,9 @@ class _Bias:
 
         shape = dims(mask)
         if not self.pads or not shape:
-            return at(mask, place), []
+            return at(mask, place, [UNKNOWN_SIZE] * len(place)), []
         last = tirx.min(place[-1], shape[-1] - 1)
-        own = [0 if isinstance(n, int) and n == 1 else i for i, n in zip(place[4 - len(shape) :], shape, strict=True)]
+        own = [broadcast_index(i, n, UNKNOWN_SIZE) for i, n in zip(place[4 - len(shape) :], shape, strict=True)]
         return mask(*own[:-1], last), [place[-1] < shape[-1]]
 
 

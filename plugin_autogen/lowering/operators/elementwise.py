@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from plugin_autogen.lowering.registry import NodeContext, converter, dtype_of, shape_of
 from plugin_autogen.lowering.te_helpers import (
     bits_of,
+    broadcast_index,
     broadcast_shape,
     c_math_expr,
     const_expr,
     dtype_of_expr,
     elementwise,
     is_float,
-    is_one,
     is_unsigned,
     wide,
 )
@@ -343,8 +343,8 @@ def _integer_power(context: NodeContext, base: relax.Expr, exponent: relax.Expr)
 
     def body(bases: Any, exponents: Any, out: Any) -> None:
         def element(buffer: Any, own: Sequence[Any], position: Sequence[Any]) -> Any:
-            mine = position[len(position) - len(own) :]
-            return buffer[tuple(0 if is_one(size) else i for size, i in zip(own, mine, strict=True)) or 0]
+            skip = len(position) - len(own)
+            return buffer[tuple(map(broadcast_index, position[skip:], own, shape[skip:])) or 0]
 
         with te_loops.grid(te_loops.product(shape), dtype=index) as (flat,):
             position = te_loops.unravel(flat, shape)

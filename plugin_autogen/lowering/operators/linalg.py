@@ -129,7 +129,7 @@ def contract(
     from tvm import te, tirx
 
     from plugin_autogen.lowering import te_loops as tl
-    from plugin_autogen.lowering.te_helpers import at, const_expr
+    from plugin_autogen.lowering.te_helpers import at, broadcast_index, const_expr, dims
 
     dtype = dtype_of(operands[0])
     work = tl.accumulator(dtype)
@@ -148,8 +148,7 @@ def contract(
             place = dict(zip(result, position, strict=True)) | {label: axis.var for label, axis in axes.items()}
             product = None
             for value, own in zip(values, labels, strict=True):
-                one = [isinstance(d, tirx.IntImm) and int(d) == 1 for d in value.shape]
-                index = [0 if unit else place[label] for unit, label in zip(one, own, strict=True)]
+                index = [broadcast_index(place[k], d, sizes[k]) for k, d in zip(own, dims(value), strict=True)]
                 factor = value(*index).astype(work)
                 product = factor if product is None else product * factor
             if any(isinstance(sizes[label], int) and sizes[label] == 0 for label in summed):
@@ -163,7 +162,7 @@ def contract(
             if alpha != 1.0:
                 value = value * const_expr(alpha, work) if "int" not in work else _scaled(value, alpha, work)
             for b in biases:
-                addend = at(b, position).astype(work)
+                addend = at(b, position, [sizes[label] for label in result]).astype(work)
                 if beta != 1.0:
                     addend = addend * const_expr(beta, work) if "int" not in work else _scaled(addend, beta, work)
                 value = value + addend
@@ -187,16 +186,15 @@ def _scaled(value: Any, factor: float, dtype: str) -> Any:
 
 def _sizes(context: NodeContext, operands: Sequence[Any], labels: Sequence[Sequence[str]]) -> Mapping[str, Dimension]:
     """The size of each label, in order of appearance."""
+    from plugin_autogen.lowering.te_helpers import broadcast_size
+
     sizes: dict[str, Dimension] = {}
     for value, own in zip(operands, labels, strict=True):
         for label, size in zip(own, shape_of(value), strict=True):
             known = sizes.get(label, 1)
-            if isinstance(known, int) and known == 1:
-                sizes[label] = size
-            elif isinstance(size, int) and isinstance(known, int) and size not in (1, known):
+            if isinstance(size, int) and isinstance(known, int) and known != 1 and size not in (1, known):
                 context.unsupported(f"axes of sizes {known} and {size} cannot be multiplied")
-            elif isinstance(size, int) and size != 1:
-                sizes[label] = size
+            sizes[label] = broadcast_size(known, size)
     return sizes
 
 

@@ -214,7 +214,10 @@ def _split(context: NodeContext) -> Any:
         part = -(-extent // count)
         sizes = [max(0, min(part, extent - i * part)) for i in range(count)]
     else:
-        sizes = [_divided(extent, count)] * count
+        from tvm import tirx
+
+        part = tl.simplify(tirx.ceildiv(extent, count))
+        sizes = [tl.simplify(tirx.max(tirx.min(part, extent - i * part), 0)) for i in range(count)]
     results, start = [], 0
     for size in sizes:
         results.append(_part(context, axis, start, size))
@@ -242,7 +245,7 @@ def _expand(context: NodeContext) -> Any:
     from plugin_autogen.lowering.te_helpers import at, broadcast_shape
 
     shape = broadcast_shape([context.shape(0), [int(d) for d in context.constant(1)]])
-    return tl.gather(context, shape, lambda position, x: at(x, position), context.input(0))
+    return tl.gather(context, shape, lambda position, x: at(x, position, shape), context.input(0))
 
 
 @converter("Tile", since=6)
@@ -334,6 +337,8 @@ def _source(i: Any, extent: Any, before: int, after: int, mode: str) -> Any:
         i = tirx.const(0, "int64")
     else:
         period = 2 * (kept - 1)
+        if not isinstance(kept, int):  # of one element nothing is reflected, but nothing may be divided by 0 either
+            period = tirx.max(period, 1)
         i = tirx.floormod(i, period)
         i = tirx.Select(i < kept, i, period - i)
     return i + cropped

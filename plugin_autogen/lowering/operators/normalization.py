@@ -263,6 +263,11 @@ def _scale_and_bias(compute: str, has_bias: bool, place: Callable[[te.Tensor, In
     return finish
 
 
+def _broadcast_to(shape: Sequence[Dimension]) -> Callable[[te.Tensor, Indices], Any]:
+    """Reads a parameter that is broadcast to this shape."""
+    return lambda parameter, position: at(parameter, position, shape)
+
+
 @converter("LayerNormalization", since=1)
 def layer_normalization(context: NodeContext) -> list[relax.Expr]:
     """LayerNormalization-17 (and ONNX Runtime's of opset 1), with Mean and InvStdDev where they are asked for."""
@@ -274,7 +279,7 @@ def layer_normalization(context: NodeContext) -> list[relax.Expr]:
         context.input(0),
         list(range(axis, rank)),
         float(context.attribute("epsilon", 1e-5)),
-        _scale_and_bias(wide(dtype), has_bias, at),
+        _scale_and_bias(wide(dtype), has_bias, _broadcast_to(context.shape(0))),
         [context.input(1), *([context.input(2)] if has_bias else [])],
         statistics=context.has_output(1) or context.has_output(2),
     )
@@ -301,7 +306,7 @@ def rms_normalization(context: NodeContext) -> list[relax.Expr]:
         context.input(0),
         list(range(axis, rank)),
         float(context.attribute("epsilon", 1e-5)),
-        _scale_and_bias(wide(dtype), False, at),
+        _scale_and_bias(wide(dtype), False, _broadcast_to(context.shape(0))),
         [context.input(1)],
         statistics=context.has_output(1),
         centered=False,
@@ -559,7 +564,7 @@ def skip_layer_normalization(context: NodeContext) -> list[relax.Expr]:
         total,
         [rank - 1],
         float(context.attribute("epsilon", 1e-12)),
-        _scale_and_bias(compute, has_beta, at),
+        _scale_and_bias(compute, has_beta, _broadcast_to(context.shape(0))),
         [context.input(2), *([context.input(3)] if has_beta else [])],
         statistics=context.has_output(1) or context.has_output(2),
         centered=not simplified,

@@ -11,7 +11,7 @@ from plugin_autogen import dtypes
 from plugin_autogen.lowering.operators.convolution import convolve, padded_sample
 from plugin_autogen.lowering.registry import NodeContext, converter, dtype_of, shape_of
 from plugin_autogen.lowering.spatial import sliding_window
-from plugin_autogen.lowering.te_helpers import cast_expr
+from plugin_autogen.lowering.te_helpers import at, broadcast_shape, cast_expr
 from plugin_autogen.lowering.te_operands import broadcast_element, element, emit, is_one, operand, rounded_to
 
 MICROSOFT = "com.microsoft"
@@ -260,7 +260,7 @@ class MatrixProduct:
     def __init__(self, a: tuple[Any, ...], b: tuple[Any, ...]) -> None:
         self._a, self._b = a, b
         self._has_row, self._has_column = len(a) > 1, len(b) > 1
-        self._batch = _broadcast(a[:-2], b[:-2])
+        self._batch = broadcast_shape([a[:-2], b[:-2]])
         self.shape = (*self._batch, *((a[-2],) if self._has_row else ()), *((b[-1],) if self._has_column else ()))
 
     def place(self, indices: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any, Any]:
@@ -278,8 +278,8 @@ class MatrixProduct:
 
         def one(*i: Any) -> Any:
             batch, row, column = self.place(i)
-            left = broadcast_element(lhs, *batch, row, k) if self._has_row else lhs(k)
-            right = broadcast_element(rhs, *batch, k, column) if self._has_column else rhs(k)
+            left = at(lhs, (*batch, row, k), (*self._batch, *self._a[-2:])) if self._has_row else lhs(k)
+            right = at(rhs, (*batch, k, column), (*self._batch, *self._b[-2:])) if self._has_column else rhs(k)
             return te.sum(left * right, axis=k)
 
         return te.compute(self.shape, one, name="product")
@@ -294,12 +294,6 @@ class MatrixProduct:
         if isinstance(zero_point, te.Tensor) and len(zero_point.shape) == 1:
             return result - element(zero_point, line).astype("int32")
         return result - broadcast_element(zero_point, *indices).astype("int32")
-
-
-def _broadcast(a: tuple[Any, ...], b: tuple[Any, ...]) -> tuple[Any, ...]:
-    rank = max(len(a), len(b))
-    a, b = (1,) * (rank - len(a)) + tuple(a), (1,) * (rank - len(b)) + tuple(b)
-    return tuple(y if is_one(x) else x for x, y in zip(a, b, strict=True))
 
 
 @converter("MatMulInteger", since=10)
@@ -429,7 +423,7 @@ def qlinear_binary(context: NodeContext) -> Any:
     from tvm import te
 
     out = dtype_of(context.input(0))
-    shape = _broadcast(context.shape(0), context.shape(3))
+    shape = broadcast_shape([context.shape(0), context.shape(3)])
     is_add = context.node.op_type == "QLinearAdd"
 
     def compute(a: Any, b: Any, a_scale: Any, b_scale: Any, c_scale: Any, a_zero: Any, b_zero: Any, c_zero: Any) -> Any:
@@ -439,8 +433,8 @@ def qlinear_binary(context: NodeContext) -> Any:
             return value.astype("float32") * element(scale)
 
         def one(*i: Any) -> Any:
-            left = real(broadcast_element(a, *i), a_scale, a_zero)
-            right = real(broadcast_element(b, *i), b_scale, b_zero)
+            left = real(broadcast_element(a, *i, shape=shape), a_scale, a_zero)
+            right = real(broadcast_element(b, *i, shape=shape), b_scale, b_zero)
             zero = None if c_zero is None else element(c_zero)
             return quantize(left + right if is_add else left * right, element(c_scale), zero, out)
 

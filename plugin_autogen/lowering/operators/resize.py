@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from plugin_autogen.lowering.registry import NodeContext, converter, dtype_of, shape_of
+from plugin_autogen.lowering.registry import Dimension, NodeContext, converter, dtype_of, shape_of
 from plugin_autogen.lowering.spatial import PER_OUTPUT
 from plugin_autogen.lowering.te_sampling import Tap, clamp, cubic_taps, linear_taps, narrow, weighted_sum
 
@@ -40,6 +41,56 @@ class _Axis:
         import numpy as np
 
         return np.arange(self.output) * self.step + self.start
+
+
+@dataclass(frozen=True)
+class _RatioAxis:
+    """How an axis of symbolic size is resampled: output `o` looks at `(o * multiplier + offset) / divisor`, exactly.
+
+    Attributes:
+        axis: in the tensor.
+        size, output: of input and output.
+        multiplier, offset, divisor: ints, or expressions of the size; the divisor is positive.
+        shrinks: whether the output is known to be shorter.
+    """
+
+    axis: int
+    size: Dimension
+    output: Dimension
+    multiplier: Dimension
+    offset: Dimension
+    divisor: Dimension
+    shrinks: bool
+
+    def floor(self, o: Any, half: int = 0) -> Any:
+        """The position plus `half` halves, rounded down."""
+        from tvm import tirx
+
+        whole = o.astype("int64") * self.multiplier + self.offset
+        if half:
+            return tirx.floordiv(2 * whole + half * self.divisor, 2 * self.divisor)
+        return tirx.floordiv(whole, self.divisor)
+
+    def nearest(self, o: Any, mode: str) -> Any:
+        """The index that output `o` takes."""
+        from tvm import tirx
+
+        if mode == "simple":
+            mode = "ceil" if self.shrinks else "floor"
+        if mode in ("round_prefer_floor", "ceil"):
+            mirrored = replace(self, multiplier=-1 * self.multiplier, offset=-1 * self.offset)
+            index = 0 - mirrored.floor(o, 1 if mode == "round_prefer_floor" else 0)
+        else:
+            index = self.floor(o, 1 if mode == "round_prefer_ceil" else 0)
+        return clamp(index, tirx.const(0, "int64"), self.size - 1)
+
+    def position(self, o: Any, real: str) -> Any:
+        """The position as a floating point number."""
+        from plugin_autogen.lowering import te_loops
+
+        whole = self.floor(o)
+        rest = o.astype("int64") * self.multiplier + self.offset - whole * self.divisor
+        return whole.astype(real) + rest.astype(real) / te_loops.real(self.divisor, real)
 
 
 @dataclass(frozen=True)
@@ -109,7 +160,7 @@ def _resize(
         context.unsupported(f"mode '{settings.mode}' is none of nearest, linear, cubic")
     if len(sizes or scales) != len(axes):
         context.unsupported(f"{len(sizes or scales)} scales or sizes for {len(axes)} axes")
-    resampled = []
+    resampled: list[_Axis | _RatioAxis] = []
     policy = context.attribute("keep_aspect_ratio_policy", "stretch")
     if sizes is not None and policy != "stretch":
         ratios = [s / _static(context, shape[a]) for s, a in zip(sizes, axes, strict=True)]
@@ -119,7 +170,12 @@ def _resize(
     for i, axis in enumerate(axes):
         if sizes is None and scales[i] == 1 and roi is None:
             continue  # the axis stays as it is; its size may be symbolic
-        size = _static(context, shape[axis])
+        size = shape[axis]
+        if not isinstance(size, int):
+            ratio = None if sizes is not None else _ratio(context, scales[i])
+            target = sizes[i] if sizes is not None else None
+            resampled.append(_symbolic(context, settings.transformation, axis, size, target, ratio))
+            continue
         output = sizes[i] if sizes is not None else math.floor(scales[i] * size)
         scale = scales[i] if len(scales) else output / size
         window = (roi[i], roi[i + len(axes)]) if roi is not None else (0.0, 1.0)
@@ -129,7 +185,10 @@ def _resize(
     if not resampled:
         return context.input(0)
     if settings.antialias and settings.mode != "nearest":
-        return _antialiased(context, settings, resampled)
+        known = [axis for axis in resampled if isinstance(axis, _Axis)]
+        if len(known) < len(resampled):
+            context.unsupported("antialias along an axis of dynamic size", "give the axis a fixed size")
+        return _antialiased(context, settings, known)
     return _gathered(context, settings, resampled)
 
 
@@ -137,6 +196,74 @@ def _static(context: NodeContext, size: Any) -> int:
     if not isinstance(size, int):
         context.unsupported("the size of a resized axis must be known")
     return size
+
+
+LARGEST_TERM = 4096
+"""Of the ratios of whole numbers that a scale along a dynamic axis may be."""
+
+
+def _ratio(context: NodeContext, scale: float) -> Fraction:
+    """The scale, which is a float32, as the ratio of whole numbers that it stands for."""
+    import numpy as np
+
+    found = Fraction(scale).limit_denominator(LARGEST_TERM)
+    if np.float32(found.numerator / found.denominator) != np.float32(scale):
+        context.unsupported(
+            f"scale {scale} along an axis of dynamic size is no ratio of whole numbers up to {LARGEST_TERM}",
+            "give the axis a fixed size",
+        )
+    return found
+
+
+def _symbolic(
+    context: NodeContext, mode: str, axis: int, size: Any, target: int | None, ratio: Fraction | None
+) -> _RatioAxis:
+    """The transformations of `_transformed` in whole numbers, for an axis whose size is known at run time.
+
+    Args:
+        context: of the node.
+        mode: coordinate transformation.
+        axis: in the tensor.
+        size: of the input.
+        target: of the output, or None where `ratio` decides it.
+        ratio: output over input; None: `target` over `size`.
+    """
+    from tvm import tirx
+
+    # output / input = up / down
+    up: Any
+    down: Any
+    if ratio is not None:
+        up, down = ratio.numerator, ratio.denominator
+        output = tirx.floordiv(size * up, down)
+    else:
+        up, down, output = target, size, target
+    length = size * up  # of the output before it is rounded, times `down`
+    if mode == "asymmetric":
+        terms = (down, 0, up)
+    elif mode == "tf_half_pixel_for_nn":
+        terms = (2 * down, down, 2 * up)
+    elif mode in ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric"):
+        terms = (2 * down, down - up, 2 * up)
+        if mode == "half_pixel_symmetric":
+            terms = (terms[0], terms[1] + length - output * down, terms[2])
+        if mode == "pytorch_half_pixel":
+            zero = tirx.const(0, "int64")
+            terms = (*(tirx.Select(length > down, term, zero) for term in _wide(terms[:2])), terms[2])
+    elif mode == "align_corners":
+        one = tirx.const(1, "int64")
+        terms = ((size - 1) * down, 0, tirx.max(length - down, one))
+    else:
+        context.unsupported(
+            f"coordinate_transformation_mode '{mode}' along an axis of dynamic size", "give the axis a fixed size"
+        )
+    return _RatioAxis(axis, size, output, *terms, shrinks=ratio is not None and ratio < 1)
+
+
+def _wide(values: Sequence[Any]) -> list[Any]:
+    from tvm import tirx
+
+    return [tirx.const(v, "int64") if isinstance(v, int) else v for v in values]
 
 
 def _transformed(
@@ -169,7 +296,7 @@ def _transformed(
     return _Axis(axis, size, output, step, start, scale, valid)
 
 
-def _gathered(context: NodeContext, settings: _Settings, axes: Sequence[_Axis]) -> Any:
+def _gathered(context: NodeContext, settings: _Settings, axes: Sequence[_Axis | _RatioAxis]) -> Any:
     """One kernel: every output reads 1, 2 or 4 taps along each resampled axis."""
     from tvm import relax, te, tirx
 
@@ -182,6 +309,8 @@ def _gathered(context: NodeContext, settings: _Settings, axes: Sequence[_Axis]) 
     tables = {}
     if settings.mode == "nearest":
         for axis in axes:
+            if isinstance(axis, _RatioAxis):
+                continue
             found = _nearest(axis, settings.nearest)
             if _closed_form(axis, found) is None:
                 tables[axis.axis] = relax.const(found.astype("int32"), "int32")
@@ -189,8 +318,11 @@ def _gathered(context: NodeContext, settings: _Settings, axes: Sequence[_Axis]) 
     def compute(data: Any, *indices: Any) -> Any:
         table = dict(zip(tables, indices, strict=True))
 
-        def taps(axis: _Axis, o: Any) -> list[Tap]:
+        def taps(axis: _Axis | _RatioAxis, o: Any) -> list[Tap]:
+            if isinstance(axis, _RatioAxis) and settings.mode == "nearest":
+                return [(axis.nearest(o, settings.nearest), None)]
             if settings.mode == "nearest":
+                assert isinstance(axis, _Axis)
                 if axis.axis in table:
                     return [(table[axis.axis](o), None)]
                 form = _closed_form(axis, _nearest(axis, settings.nearest))
@@ -199,7 +331,10 @@ def _gathered(context: NodeContext, settings: _Settings, axes: Sequence[_Axis]) 
                 index = tirx.floordiv(o * multiplier + offset, divisor) if divisor > 1 else o * multiplier + offset
                 return [(index, None)]
             real = "float64" if dtype == "float64" else "float32"
-            position = o.astype(real) * tirx.const(axis.step, real) + tirx.const(axis.start, real)
+            if isinstance(axis, _RatioAxis):
+                position = axis.position(o, real)
+            else:
+                position = o.astype(real) * tirx.const(axis.step, real) + tirx.const(axis.start, real)
             if settings.mode == "linear":
                 found = linear_taps(position)
             else:
@@ -223,7 +358,7 @@ def _gathered(context: NodeContext, settings: _Settings, axes: Sequence[_Axis]) 
             valid = [
                 condition
                 for axis in axes
-                if axis.valid is not None and axis.valid != (0, axis.output - 1)
+                if isinstance(axis, _Axis) and axis.valid is not None and axis.valid != (0, axis.output - 1)
                 for condition in (o[axis.axis] >= axis.valid[0], o[axis.axis] <= axis.valid[1])
             ]
             if valid:

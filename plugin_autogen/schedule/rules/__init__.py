@@ -30,6 +30,7 @@ def default_rules() -> list[Rule]:
     from plugin_autogen.schedule.rules.bound import Bound
     from plugin_autogen.schedule.rules.chain import Chain
     from plugin_autogen.schedule.rules.dlight import DlightRule
+    from plugin_autogen.schedule.rules.elementwise import Elementwise
     from plugin_autogen.schedule.rules.mapped import Mapped
     from plugin_autogen.schedule.rules.matmul import Matmul
     from plugin_autogen.schedule.rules.reduction import Reduction
@@ -49,6 +50,7 @@ def default_rules() -> list[Rule]:
         DlightRule("GEMV"),
         DlightRule("GeneralReduction"),
         Reduction(),
+        Elementwise(),
         DlightRule("Fallback"),
         Serial(),
     ]

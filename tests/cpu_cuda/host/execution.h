@@ -65,6 +65,9 @@ bool inLoadedImage(const void* address, bool write);
 
 // memory.cpp: device memory with guards.
 void* allocateDevice(size_t size, const char* what);
+void fillDevice(void* pointer, int byte, size_t size);
+void toDevice(void* pointer, const void* from, size_t size);
+void fromDevice(void* to, const void* pointer, size_t size);
 bool freeDevice(void* pointer);
 bool isDevice(const void* pointer, size_t size);
 std::string describeAddress(const void* address);

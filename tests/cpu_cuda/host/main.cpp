@@ -1,7 +1,7 @@
 // The host process. Whatever goes wrong ends it with a line on standard error.
 //
-//   plugin_host LIBRARY                 reads one request from standard input, drives the plugin, and writes the response
-//                                       to standard output
+//   plugin_host LIBRARY                 reads a number of requests from standard input, drives the plugin for each, and
+//                                       writes the responses to standard output
 //   plugin_host LIBRARY --call NAME     calls the library's `int NAME()`, whose result is the exit status
 #include <dlfcn.h>
 #include <signal.h>
@@ -72,6 +72,21 @@ std::vector<Tensor> readTensors(bool withData) {
     return tensors;
 }
 
+Request readRequest() {
+    Request request;
+    request.plugin = readText();
+    request.fingerprint = readText();
+    for (const int64_t seed : readNumbers()) request.seeds.push_back(static_cast<uint64_t>(seed));
+    request.contexts = readNumber();
+    request.sharedLimit = readNumber();
+    REQUIRE(request.sharedLimit >= 0 && static_cast<size_t>(request.sharedLimit) <= cpu_cuda::kGreatestShared,
+            "no device has blocks with %lld bytes of shared memory", static_cast<long long>(request.sharedLimit));
+    cpu_cuda::maxOptinShared = static_cast<size_t>(request.sharedLimit);
+    request.inputs = readTensors(true);
+    request.outputs = readTensors(false);
+    return request;
+}
+
 int responseDescriptor = -1;
 
 void writeExactly(const void* data, size_t size) {
@@ -86,6 +101,18 @@ void writeExactly(const void* data, size_t size) {
 }
 
 void writeNumber(int64_t value) { writeExactly(&value, sizeof value); }
+
+void writeResponse(const Response& response) {
+    writeNumber(response.workspace);
+    writeNumber(response.launches);
+    writeNumber(static_cast<int64_t>(response.runs.size()));
+    for (const auto& run : response.runs) {
+        for (const auto& output : run) {
+            writeNumber(static_cast<int64_t>(output.size()));
+            writeExactly(output.data(), output.size());
+        }
+    }
+}
 
 void onSignal(int signal, siginfo_t* info, void*) {
     const char* const what = signal == SIGFPE ? "division by zero" : signal == SIGILL ? "illegal instruction" : "out-of-bounds access";
@@ -110,6 +137,12 @@ void* load(const char* path) {
     return library;
 }
 
+std::vector<unsigned char> downloaded(const void* buffer, size_t size) {
+    std::vector<unsigned char> content(size);
+    cpu_cuda::fromDevice(content.data(), buffer, size);
+    return content;
+}
+
 }  // namespace
 
 Buffers::Buffers(const Request& request, size_t workspaceBytes, uint64_t seed) : workspace(nullptr), mRequest(request) {
@@ -119,19 +152,19 @@ Buffers::Buffers(const Request& request, size_t workspaceBytes, uint64_t seed) :
     for (const Tensor& tensor : request.inputs) {
         void* const buffer = cpu_cuda::allocateDevice(tensor.data.size(), "an input");
         REQUIRE(buffer != nullptr, "no memory for an input");
-        if (!tensor.data.empty()) std::memcpy(buffer, tensor.data.data(), tensor.data.size());
+        cpu_cuda::toDevice(buffer, tensor.data.data(), tensor.data.size());
         inputs.push_back(buffer);
     }
     for (const Tensor& tensor : request.outputs) {
         void* const buffer = cpu_cuda::allocateDevice(tensor.bytes, "an output");
         REQUIRE(buffer != nullptr, "no memory for an output");
-        std::memset(buffer, poison, tensor.bytes);
+        cpu_cuda::fillDevice(buffer, poison, tensor.bytes);
         outputs.push_back(buffer);
     }
     if (workspaceBytes > 0) {
         workspace = cpu_cuda::allocateDevice(workspaceBytes, "the workspace");
         REQUIRE(workspace != nullptr, "no memory for the workspace");
-        std::memset(workspace, poison, workspaceBytes);
+        cpu_cuda::fillDevice(workspace, poison, workspaceBytes);
     }
 }
 
@@ -142,15 +175,13 @@ Buffers::~Buffers() {
 }
 
 std::vector<std::vector<unsigned char>> Buffers::collect() const {
-    for (size_t i = 0; i < inputs.size(); ++i) {
-        REQUIRE(std::memcmp(inputs[i], mRequest.inputs[i].data.data(), mRequest.inputs[i].data.size()) == 0,
-                "enqueue changed input %zu", i);
-    }
+    REQUIRE(cudaDeviceSynchronize() == cudaSuccess, "a kernel failed: %s", cudaGetErrorName(cudaGetLastError()));
     std::vector<std::vector<unsigned char>> contents;
-    for (size_t i = 0; i < outputs.size(); ++i) {
-        const auto* const begin = static_cast<const unsigned char*>(outputs[i]);
-        contents.emplace_back(begin, begin + mRequest.outputs[i].bytes);
+    for (size_t i = 0; i < inputs.size(); ++i) {
+        const std::vector<unsigned char>& before = mRequest.inputs[i].data;
+        REQUIRE(downloaded(inputs[i], before.size()) == before, "enqueue changed input %zu", i);
     }
+    for (size_t i = 0; i < outputs.size(); ++i) contents.push_back(downloaded(outputs[i], mRequest.outputs[i].bytes));
     return contents;
 }
 
@@ -168,31 +199,14 @@ int main(int argc, char** argv) {
     // Nothing but the response may appear on standard output.
     responseDescriptor = dup(1);
     dup2(2, 1);
-    Request request;
-    request.plugin = readText();
-    request.fingerprint = readText();
-    for (const int64_t seed : readNumbers()) request.seeds.push_back(static_cast<uint64_t>(seed));
-    request.contexts = readNumber();
-    request.sharedLimit = readNumber();
-    REQUIRE(request.sharedLimit >= 0 && static_cast<size_t>(request.sharedLimit) <= cpu_cuda::kGreatestShared,
-            "no device has blocks with %lld bytes of shared memory", static_cast<long long>(request.sharedLimit));
-    cpu_cuda::maxOptinShared = static_cast<size_t>(request.sharedLimit);
-    request.inputs = readTensors(true);
-    request.outputs = readTensors(false);
-
+    const int64_t requests = readNumber();
     void* const library = load(argv[1]);
-    Response response;
-    drive(library, request, response);
-    REQUIRE(cpu_cuda::allocatedBytes() == 0, "%zu bytes of device memory were never freed", cpu_cuda::allocatedBytes());
-
-    writeNumber(response.workspace);
-    writeNumber(response.launches);
-    writeNumber(static_cast<int64_t>(response.runs.size()));
-    for (const auto& run : response.runs) {
-        for (const auto& output : run) {
-            writeNumber(static_cast<int64_t>(output.size()));
-            writeExactly(output.data(), output.size());
-        }
+    for (int64_t i = 0; i < requests; ++i) {
+        const Request request = readRequest();
+        Response response;
+        drive(library, request, response);
+        REQUIRE(cpu_cuda::allocatedBytes() == 0, "%zu bytes of device memory were never freed", cpu_cuda::allocatedBytes());
+        writeResponse(response);
     }
     return 0;
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <mutex>
 #include <vector>
 
@@ -66,6 +67,16 @@ void* allocateDevice(size_t size, const char* what) {
     const std::lock_guard<std::mutex> lock(mutex);
     buffers.push_back(buffer);
     return buffer.data;
+}
+
+void fillDevice(void* pointer, int byte, size_t size) { std::memset(pointer, byte, size); }
+
+void toDevice(void* pointer, const void* from, size_t size) {
+    if (size > 0) std::memcpy(pointer, from, size);
+}
+
+void fromDevice(void* to, const void* pointer, size_t size) {
+    if (size > 0) std::memcpy(to, pointer, size);
 }
 
 bool freeDevice(void* pointer) {
