@@ -13,7 +13,7 @@ from onnx import helper
 from plugin_autogen import releases
 from plugin_autogen.errors import ConverterError, UnsupportedError
 from plugin_autogen.graph.extract import extract
-from plugin_autogen.graph.model import load_model
+from plugin_autogen.graph.model import load_model, with_inputs
 from plugin_autogen.graph.selection import select
 from plugin_autogen.lowering import custom, registry
 from plugin_autogen.lowering.importer import import_subgraph
@@ -153,8 +153,11 @@ def pool(context):
     onnx.save(proto, tmp_path / "m.onnx")
     with custom.converters([written(tmp_path, text)]) as functions:
         loaded = load_model(tmp_path / "m.onnx", functions, custom.output_types)
-    assert [loaded.value(f"t{i}").shape for i in range(4)] == [("n", 16), ("n", 8), ("n", 4), ("n", 2)]
-    assert loaded.value("t3").dtype == FLOAT
+        assert [loaded.value(f"t{i}").shape for i in range(4)] == [("n", 16), ("n", 8), ("n", 4), ("n", 2)]
+        assert loaded.value("t3").dtype == FLOAT
+        # other shapes of the inputs, told anew
+        assert [with_inputs(loaded, {"t0": (5, 64)}).value(f"t{i}").shape for i in (1, 3)] == [(5, 32), (5, 8)]
+        assert loaded.value("t3").shape == ("n", 2)
 
 
 def test_a_reference_catches_a_wrong_converter(tmp_path: Path) -> None:
