@@ -81,6 +81,7 @@ def generate(
     tensorrt_home: str | None = None,
     check: Check | str = Check.CPU,
     jobs: int | None = None,
+    converters: Sequence[str | os.PathLike[str]] = (),
     shapes: ShapeRanges | None = None,
     progress: Progress = lambda what, done, total: None,
 ) -> GenerationResult:
@@ -103,6 +104,7 @@ def generate(
         tensorrt_home: TensorRT's headers; None: TENSORRT_HOME, the system's, else our own declarations.
         check: "off" or "cpu".
         jobs: compilers that run at once; None: the number of CPUs.
+        converters: Python files with converters (`plugin_autogen.converter`) and onnxscript functions; they are run.
         shapes: ranges of dynamic dimensions; None: the model's own shapes. Its dynamic dimensions without a range may
             have any size.
         progress: called with what is being done, the number of parts done, and the number of parts.
@@ -120,6 +122,7 @@ def generate(
         tensorrt_home=tensorrt_home,
         check=Check(check),
         jobs=jobs,
+        converters=tuple(map(Path, converters)),
         shapes=shapes or ShapeRanges(),
     )
     selection = Selection(

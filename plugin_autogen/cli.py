@@ -128,17 +128,38 @@ def _add_generate_arguments(parser: argparse.ArgumentParser) -> None:
     add("--cuda_home", metavar="DIR", help="CUDA toolkit (default: CUDA_HOME, PATH, wheels, /usr/local/cuda)")
     add("--tensorrt_home", metavar="DIR", help="TensorRT with its headers (default: TENSORRT_HOME, system, our own)")
     add("--check", choices=["off", "cpu"], default="cpu", help="compare numbers with ONNX Runtime (default: cpu)")
+    _add_converters_argument(parser)
     add("--jobs", type=_positive, metavar="N", help="compilers that run at once (default: number of CPUs)")
     add("--json", action="store_true", help="print the result as JSON instead of a table")
     add("-v", "--verbose", action="store_true", help="log what each stage decides")
 
 
 def _add_tensorrt_argument(parser: argparse.ArgumentParser) -> None:
+    from plugin_autogen import releases
+
+    def known(text: str) -> str:
+        try:
+            releases.release(text)
+        except PluginAutogenError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        return text
+
     parser.add_argument(
         "--tensorrt",
+        type=known,
         metavar="RELEASE",
         help="TensorRT release to generate for: 8, 10, 11, rtx, or a minor one such as 8.5, whose table --auto then "
         "goes by (default: the one that is installed, else 10)",
+    )
+
+
+def _add_converters_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--converters",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="Python file with converters or onnxscript functions for operators of your own, repeatable; it is run",
     )
 
 
@@ -220,6 +241,7 @@ def _generate(arguments: argparse.Namespace) -> int:
             tensorrt_home=arguments.tensorrt_home,
             check=arguments.check,
             jobs=arguments.jobs,
+            converters=arguments.converters,
             shapes=_shape_ranges(arguments),
             progress=progress,
         )
@@ -392,6 +414,7 @@ def _add_inspect_parser(commands: Any) -> None:
     )
     parser.add_argument("-i", "--input_model_path", required=True, metavar="ONNX", help="the model")
     _add_tensorrt_argument(parser)
+    _add_converters_argument(parser)
     parser.add_argument("--all", action="store_true", help="one row a node, also of those that TensorRT takes")
     parser.add_argument("--json", action="store_true", help="print every node as JSON")
     parser.set_defaults(run=_inspect)
@@ -403,7 +426,7 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
     release = releases.release(arguments.tensorrt) if arguments.tensorrt else api.default_release()
     with _native_log_hidden(True):
-        inspection = inspect(Path(arguments.input_model_path), release)
+        inspection = inspect(Path(arguments.input_model_path), release, [Path(p) for p in arguments.converters])
     if arguments.json:
         print(json.dumps(_as_json(inspection), indent=1))
     else:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 
 class PluginAutogenError(Exception):
-    """Base of every error that the tool raises on purpose. Its text is the one line that the user reads."""
+    """Base of every error that the tool raises on purpose. Its text is the one line that the user reads.
+
+    Attributes:
+        node: name of the node at fault in the plugin's own model, where a stage knows it.
+    """
+
+    node: str | None = None
 
 
 class ModelError(PluginAutogenError):
@@ -17,6 +23,10 @@ class SelectionError(PluginAutogenError):
 
 class UnsupportedError(PluginAutogenError):
     """An operator, attribute, data type or shape that cannot become a plugin."""
+
+
+class ConverterError(PluginAutogenError):
+    """A user's file of converters is missing, fails, or gives nothing; or a converter cannot tell a type."""
 
 
 class ToolchainError(PluginAutogenError):

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from plugin_autogen import dtypes
 from plugin_autogen.errors import UnsupportedError
 from plugin_autogen.graph.model import Model, is_default_domain
 from plugin_autogen.releases import Release
+
+if TYPE_CHECKING:
+    import onnx
 
 
 @dataclass(frozen=True)
@@ -54,17 +58,31 @@ class Inspection:
     warnings: tuple[str, ...]
 
 
-def inspect(path: Path, release: Release) -> Inspection:
+def inspect(path: Path, release: Release, converters: Sequence[Path] = ()) -> Inspection:
     """Looks at a model; generates nothing.
+
+    Args:
+        path: the model.
+        release: the TensorRT that is asked or looked up.
+        converters: the user's Python files of converters.
 
     Raises:
         ModelError: the file is no model.
+        ConverterError: a file of converters is missing or fails.
     """
+    from plugin_autogen.lowering import custom
+
+    with custom.converters(converters) as functions:
+        return _inspect(path, release, functions)
+
+
+def _inspect(path: Path, release: Release, functions: Sequence[onnx.FunctionProto]) -> Inspection:
     from plugin_autogen.graph.model import load_model
     from plugin_autogen.graph.support import find_support
+    from plugin_autogen.lowering.custom import output_types
     from plugin_autogen.lowering.importer import lowered_by
 
-    model = load_model(path)
+    model = load_model(path, functions, output_types)
     support = find_support(model, release)
     nodes = []
     for key, node in zip(model.node_keys, model.proto.graph.node, strict=True):

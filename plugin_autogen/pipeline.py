@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -20,6 +21,8 @@ from plugin_autogen.graph.shapes import ShapeRange, ShapeRanges, profile_options
 from plugin_autogen.releases import Release
 
 if TYPE_CHECKING:
+    import onnx
+
     from plugin_autogen.build.compile import LibrarySource
     from plugin_autogen.graph.extract import Extraction
     from plugin_autogen.graph.model import Model
@@ -49,6 +52,7 @@ class Options:
         tensorrt_home: TensorRT's headers; None: search, else our own interface declarations.
         check: how numbers are checked.
         jobs: compilers that run at once; None: the number of CPUs.
+        converters: Python files with the user's own converters and onnxscript functions.
         shapes: ranges of dynamic dimensions.
     """
 
@@ -60,6 +64,7 @@ class Options:
     tensorrt_home: str | None = None
     check: Check = Check.CPU
     jobs: int | None = None
+    converters: tuple[Path, ...] = ()
     shapes: ShapeRanges = field(default_factory=ShapeRanges)
 
 
@@ -77,7 +82,7 @@ class PluginReport:
         output_types: likewise.
         workspace_bytes: None where it depends on dynamic dimensions.
         constant_bytes: of the tensors that live on the device.
-        check: the errors against the reference; None with `--check off`.
+        check: the errors against the reference; None with `--check off`, and for an operator that nothing else knows.
         seconds: of lowering, scheduling and checking; compilation is counted for the libraries.
     """
 
@@ -151,6 +156,20 @@ def run(
     Raises:
         PluginAutogenError: one of its kinds; nothing was written then.
     """
+    from plugin_autogen.lowering.custom import converters
+
+    with converters(options.converters) as functions:
+        return _run(input_model, output_model, options, selection, functions, progress)
+
+
+def _run(
+    input_model: Path,
+    output_model: Path,
+    options: Options,
+    selection: Selection,
+    functions: Sequence[onnx.FunctionProto],
+    progress: Progress,
+) -> GenerationResult:
     from plugin_autogen.build.architectures import resolve
     from plugin_autogen.build.compile import compile_many
     from plugin_autogen.build.toolchain import find_tensorrt_headers, find_toolchain
@@ -159,11 +178,12 @@ def run(
     from plugin_autogen.graph.model import load_model
     from plugin_autogen.graph.rewrite import rewrite, save_model
     from plugin_autogen.graph.selection import select
+    from plugin_autogen.lowering.custom import output_types
 
     start = time.monotonic()
     _check_paths(input_model, output_model, options)
     progress("reading the model", 0, 1)
-    model = load_model(input_model)
+    model = load_model(input_model, functions, output_types)
     requests = select(
         model,
         selection.node_names,
@@ -245,9 +265,11 @@ def build_plugin_plan(
     from plugin_autogen.schedule.default import schedule_module
     from plugin_autogen.schedule.target import cuda_target
     from plugin_autogen.verify.cpu import check_on_cpu
+    from plugin_autogen.verify.reference import has_reference
 
     module = import_subgraph(subgraph)
-    result = check_on_cpu(subgraph, module) if check is Check.CPU else None
+    checked = check is Check.CPU and has_reference(subgraph.model)
+    result = check_on_cpu(subgraph, module) if checked else None
     target = cuda_target(oldest_arch)
     calls = to_calls(legalize(module, target), target)
     largest = {s: r.max for s, r in subgraph.ranges.items() if r.max is not None}
@@ -261,18 +283,22 @@ def _lower(subgraph: Subgraph, check: Check, oldest_arch: int) -> _Lowered:
     try:
         plan, result = build_plugin_plan(subgraph, check, oldest_arch)
     except PluginAutogenError as error:
-        nodes = ", ".join(
-            f'"{shorten(name)}" ({shorten(op, 60)})'
-            for name, op in list(zip(subgraph.node_names, subgraph.op_types, strict=True))[:3]
-        )
-        raise type(error)(f"node {nodes}: {error}") from error
+        raise type(error)(f"{_blamed(subgraph, error.node)}: {error}") from error
     except Exception as error:  # whatever TVM raises past our own checks must still name the node
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        raise UnsupportedError(
-            f'node "{shorten(subgraph.node_names[0])}" ({shorten(subgraph.op_types[0], 60)}): cannot be lowered: '
-            f"{shorten(lines[-1], 300)}"
-        ) from error
+        raise UnsupportedError(f"{_blamed(subgraph)}: cannot be lowered: {shorten(lines[-1], 300)}") from error
     return _Lowered(plan, result, time.monotonic() - start)
+
+
+def _blamed(subgraph: Subgraph, node: str | None = None) -> str:
+    """The user's node behind a node of the plugin's model (`node_3`, or one of its expansion), or the first of all."""
+    match = re.search(r"node_(\d+)", node or "")
+    place = int(match[1]) if match else None
+    if place is None or place >= len(subgraph.node_names):
+        shown = list(zip(subgraph.node_names, subgraph.op_types, strict=True))[:3]
+    else:
+        shown = [(subgraph.node_names[place], subgraph.op_types[place])]
+    return "node " + ", ".join(f'"{shorten(name)}" ({shorten(operator, 60)})' for name, operator in shown)
 
 
 def _check_library_name(name: str) -> None:

@@ -17,7 +17,7 @@ fi
 
 echo "== 94 nodes become plugins"
 onnx_to_plugin -i "$work/recognition_int8.onnx" -o "$work/recognition_tpat.onnx" \
-  -t DynamicQuantizeLinear ConvInteger MatMulInteger --tensorrt rtx --library ocr_plugins --plugin_dir "$work/plugins"
+  --auto --tensorrt rtx --library ocr_plugins --plugin_dir "$work/plugins"
 
 echo "== after: the engine is built"
 plugin_autogen build -i "$work/recognition_tpat.onnx" -o "$work/recognition.engine" --plugins "$work/plugins/lib/ocr_plugins.so"

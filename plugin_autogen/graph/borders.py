@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from plugin_autogen import dtypes
 from plugin_autogen.dtypes import ElementType
-from plugin_autogen.errors import UnsupportedError, shorten
+from plugin_autogen.errors import ModelError, UnsupportedError, shorten
 from plugin_autogen.graph.model import Model, is_default_domain
 from plugin_autogen.graph.subgraph import Encoding
 from plugin_autogen.releases import Interface, Release
@@ -99,13 +99,20 @@ class Crossing:
 
 
 def element_type(model: Model, name: str, node_key: str) -> ElementType:
-    """The tensor's element type. Raises `UnsupportedError`, naming the node, where a plugin cannot hold it."""
+    """The tensor's element type.
+
+    Raises:
+        ModelError: it is not known.
+        UnsupportedError: a plugin cannot hold it.
+    """
     value = model.value(name)
     where = f'node "{shorten(node_key)}" ({shorten(model.node(node_key).op_type, 60)})'
     if value.kind != "tensor":
         raise UnsupportedError(
             f'{where}: its tensor "{shorten(name)}" is a {value.kind}, which TensorRT has not: select other nodes'
         )
+    if not value.dtype:
+        raise ModelError(f'{where}: the type of tensor "{shorten(name)}" cannot be inferred: {model.why_untyped(name)}')
     try:
         return dtypes.from_onnx(value.dtype)
     except UnsupportedError as error:

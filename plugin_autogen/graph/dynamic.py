@@ -60,7 +60,7 @@ def with_dynamic_shapes(model: Model, requests: Sequence[PluginRequest], wanted:
     if wanted.batch is not None:
         _batch(model, requests, wanted, shapes, ranges)
     changed = {name for name, shape in shapes.items() if shape != inputs[name].shape}
-    result = _with_inputs(model, {name: shapes[name] for name in changed}) if changed else model
+    result = models.with_inputs(model, {name: shapes[name] for name in changed}) if changed else model
     _inner(result, wanted, ranges)
     if wanted.batch is not None:
         _check_batch(result, requests)
@@ -153,13 +153,6 @@ def _check_batch(model: Model, requests: Sequence[PluginRequest]) -> None:
                 f"{shape[0]} whatever the batch is, since a node above it (a Reshape to a constant shape, say) fixes "
                 "it: export the model with a dynamic batch, or leave -dynamic out"
             )
-
-
-def _with_inputs(model: Model, shapes: Mapping[str, tuple[int | str | None, ...]]) -> Model:
-    """The model with other input shapes, all that follows from them inferred anew."""
-    proto = models.with_input_shapes(model.proto, shapes)
-    warnings = list(model.warnings)
-    return Model(model.path, proto, models.infer(proto, warnings), list(model.node_keys), warnings)
 
 
 def _inner(model: Model, wanted: ShapeRanges, ranges: dict[str, Range]) -> None:
@@ -257,7 +250,7 @@ def _points(
                 )
                 sizes.append(value)
             fixed[name] = tuple(sizes)
-        points.append(models.infer(models.with_input_shapes(model.proto, fixed), []))
+        points.append(models.with_inputs(model, fixed).values)
     return points
 
 

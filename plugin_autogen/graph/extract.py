@@ -228,8 +228,7 @@ def _shape(
     )
     if value.kind == "tensor" and not value.dtype:
         raise ModelError(
-            f'{_label(model, key)}: the type of tensor "{shorten(name)}" cannot be inferred: state it in the '
-            "value_info of the model"
+            f'{_label(model, key)}: the type of tensor "{shorten(name)}" cannot be inferred: {model.why_untyped(name)}'
         )
     if value.shape is None:
         raise ModelError(f'{_label(model, key)}: not even the rank of tensor "{shorten(name)}" is known: {remedy}')

@@ -196,6 +196,14 @@ class _Contracted:
         self.model = model
         self.groups: list[Group | None] = list(groups)
         self.owner: dict[int, int] = {i: number for number, group in enumerate(groups) for i in group.nodes}
+        count = len(model.proto.graph.node)
+        self._readers: list[list[int]] = [[] for _ in range(count)]
+        self._makers: list[list[int]] = [[] for _ in range(count)]
+        for index, node in enumerate(model.proto.graph.node):
+            makers = {model.producer[name] for name in read_names(node) if name in model.producer}
+            self._makers[index] = sorted(makers)
+            for maker in makers:
+                self._readers[maker].append(index)
 
     def _vertex(self, index: int) -> int:
         return self.owner.get(index, ~index)
@@ -210,25 +218,23 @@ class _Contracted:
     def _edges(self, vertex: int) -> Iterator[tuple[int, int]]:
         """(node inside, node outside that reads from it)."""
         for index in self._members(vertex):
-            for name in self.model.proto.graph.node[index].output:
-                for reader in self.model.readers.get(name, ()) if name else ():
-                    if self._vertex(reader) != vertex:
-                        yield index, reader
+            for reader in self._readers[index]:
+                if self._vertex(reader) != vertex:
+                    yield index, reader
 
-    def detour(self, start: int, end: int | None = None) -> list[int]:
-        """Places of the nodes on a shortest way from the group `start` over others to `end` (itself by default)."""
-        target = start if end is None else end
-        # The graph is sorted: a node behind all of the target's does not lead there, unless its group does.
-        last = max(self._members(target))
+    def detour(self, start: int) -> list[int]:
+        """Places of the nodes on a shortest way out of the group and back into it; none where there is no such way."""
+        # The graph is sorted: a node behind all of the group's does not lead back, unless its own group does.
+        last = max(self._members(start))
         came: dict[int, tuple[int, int, int]] = {}
         queue = deque([start])
         while queue:
             vertex = queue.popleft()
             for inside, outside in self._edges(vertex):
                 following = self._vertex(outside)
-                if following == target and vertex != start:
+                if following == start:
                     return self._path(came, vertex, start, [inside, outside])
-                if following in came or following in (start, target) or (following < 0 and outside > last):
+                if following in came or (following < 0 and outside > last):
                     continue
                 came[following] = (vertex, inside, outside)
                 queue.append(following)
@@ -242,13 +248,35 @@ class _Contracted:
             path = [inside, *([] if outside == path[0] else [outside]), *path]
         return path
 
+    def _leads(self, a: int, b: int) -> bool:
+        """Whether a path leads from the group `a` over others to the group `b`. Searched from the smaller one."""
+        first, second = self.groups[a], self.groups[b]
+        assert first is not None and second is not None
+        forward = len(first.nodes) < len(second.nodes)
+        start, target, following = (a, b, self._readers) if forward else (b, a, self._makers)
+        limit = max(second.nodes) if forward else min(first.nodes)
+        seen = {start}
+        stack = [start]
+        while stack:
+            vertex = stack.pop()
+            for index in self._members(vertex):
+                for neighbour in following[index]:
+                    other = self._vertex(neighbour)
+                    if other == target and vertex != start:
+                        return True
+                    beyond = other < 0 and (neighbour > limit if forward else neighbour < limit)
+                    if other not in seen and other != target and not beyond:
+                        seen.add(other)
+                        stack.append(other)
+        return False
+
     def try_merge(self, a: int, b: int) -> None:
         first, second = self.groups[a], self.groups[b]
         if a == b or first is None or second is None or first.is_fixed or second.is_fixed:
             return
         if first.name is not None and second.name is not None and first.name != second.name:
             return
-        if self.detour(a, b) or self.detour(b, a):
+        if self._leads(a, b) or self._leads(b, a):
             return
         name = first.name if first.name is not None else second.name
         self.groups[a], self.groups[b] = Group(first.nodes | second.nodes, name), None

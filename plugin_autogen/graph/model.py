@@ -11,12 +11,12 @@ from __future__ import annotations
 import contextlib
 import os
 import types
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plugin_autogen.errors import ModelError, shorten
+from plugin_autogen.errors import ModelError, PluginAutogenError, shorten
 from plugin_autogen.graph import naming
 
 if TYPE_CHECKING:
@@ -146,6 +146,10 @@ class Model:
         values: type and shape of every tensor of the top-level graph.
         node_keys: one unique name for each top-level node, in the graph's order.
         warnings: one line each.
+        given_functions: (domain, name) of the functions in `proto` that the file has not.
+        type_of: tells types of foreign operators.
+        told: the tensors whose types it told.
+        type_errors: places of the nodes whose types a user's converter could not tell -> why.
     """
 
     path: Path
@@ -153,6 +157,10 @@ class Model:
     values: dict[str, Value]
     node_keys: list[str]
     warnings: list[str] = field(default_factory=list)
+    given_functions: frozenset[tuple[str, str]] = frozenset()
+    type_of: TypeOf | None = field(default=None, repr=False)
+    told: frozenset[str] = frozenset()
+    type_errors: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         graph = self.proto.graph
@@ -186,6 +194,26 @@ class Model:
     def value(self, name: str) -> Value:
         """What is known of this tensor (nothing, for a name that the graph lacks)."""
         return self.values.get(name, _UNKNOWN)
+
+    def why_untyped(self, name: str) -> str:
+        """Why the type of this tensor is not known, and what to do: the first node above it that nobody can infer."""
+        remedy = "state it in the value_info of the model"
+        above: set[int] = set()
+        stack = [name]
+        while stack:
+            index = self.producer.get(stack.pop())
+            if index is not None and index not in above:
+                above.add(index)
+                stack += [n for n in read_names(self.proto.graph.node[index]) if _is_rankless(self.value(n))]
+        for index in sorted(above):
+            node = self.proto.graph.node[index]
+            where = f'node "{shorten(self.node_keys[index])}"'
+            if index in self.type_errors:
+                return f"{where}: {self.type_errors[index]}"
+            if not is_default_domain(node.domain):
+                operator = shorten(f"{node.domain}::{node.op_type}", 80)
+                return f"ONNX does not know {operator} of {where}: give it a meaning with --converters, or {remedy}"
+        return remedy
 
     def tensor_names(self) -> set[str]:
         """Names of all tensors of the top-level graph, those of its subgraphs included (ONNX forbids shadowing)."""
@@ -310,8 +338,19 @@ class Model:
                 self._not_constant.add(name)
 
 
-def load_model(path: str | os.PathLike[str]) -> Model:
+TypeOf = Callable[["onnx.NodeProto", int, Sequence[Value], Mapping[str, "onnx.TensorProto"]], "list[Value] | None"]
+"""Types of the outputs of a node of a foreign domain (`lowering.custom.output_types`)."""
+
+
+def load_model(
+    path: str | os.PathLike[str], functions: Sequence[onnx.FunctionProto] = (), type_of: TypeOf | None = None
+) -> Model:
     """Reads and checks an ONNX file, names its unnamed nodes, and infers types and shapes.
+
+    Args:
+        path: the file.
+        functions: definitions of foreign operators; those that the model needs and lacks become local functions.
+        type_of: tells types and shapes of other foreign operators.
 
     Raises:
         ModelError: the file is missing, truncated or no ONNX model, its external data is missing, or `onnx.checker`
@@ -325,8 +364,90 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     _check(path, proto, shown, warnings)
     node_keys = _name_nodes(proto.graph)
     _drop_placeholders(proto.graph)
-    values = infer(proto, warnings)
-    return Model(path=path, proto=proto, values=values, node_keys=node_keys, warnings=warnings)
+    given = _add_functions(proto, functions)
+    return _inferred(Model(path, proto, {}, node_keys, warnings, given, type_of))
+
+
+def with_inputs(model: Model, shapes: Mapping[str, tuple[int | str | None, ...]]) -> Model:
+    """The model with other shapes of graph inputs, all that follows from them inferred anew."""
+    proto = with_input_shapes(model.proto, shapes)
+    for info in [v for v in proto.graph.value_info if v.name in model.told]:
+        proto.graph.value_info.remove(info)
+    for info in proto.graph.output:
+        if info.name in model.told:
+            info.type.tensor_type.ClearField("shape")
+    return _inferred(replace(model, proto=proto, node_keys=list(model.node_keys), told=frozenset()))
+
+
+def _inferred(model: Model) -> Model:
+    """The model with all types and shapes that ONNX and the users' converters tell, each from what the other told."""
+    tried: set[int] = set()
+    type_errors: dict[int, str] = {}
+    told: set[str] = set()
+    while True:
+        warnings = list(model.warnings)
+        values = infer(model.proto, warnings)
+        found = replace(model, values=values, warnings=warnings, told=frozenset(told), type_errors=type_errors)
+        if not (new := _state_types(found, tried)):
+            return found
+        told |= new
+
+
+def _add_functions(proto: onnx.ModelProto, functions: Sequence[onnx.FunctionProto]) -> frozenset[tuple[str, str]]:
+    """Adds the functions that the model calls and lacks, and those that they call; returns their (domain, name)."""
+    own = {(f.domain, f.name) for f in proto.functions}
+    available = {(f.domain, f.name): f for f in functions if (f.domain, f.name) not in own}
+    added: set[tuple[str, str]] = set()
+    stack = list(proto.graph.node) if available else []
+    while stack:
+        node = stack.pop()
+        for graph in subgraphs_of(node):
+            stack += graph.node
+        key = (node.domain, node.op_type)
+        if key in available and key not in added:
+            added.add(key)
+            proto.functions.append(available[key])
+            stack += available[key].node
+    imported = {o.domain for o in proto.opset_import}
+    for function in proto.functions:
+        for needed in function.opset_import:
+            if needed.domain not in imported and (function.domain, function.name) in added:
+                imported.add(needed.domain)
+                proto.opset_import.append(needed)
+    return frozenset(added)
+
+
+def _state_types(model: Model, tried: set[int]) -> set[str]:
+    """Writes types that ONNX's inference cannot know into the model; the tensors that got one."""
+    functions = {(f.domain, f.name) for f in model.proto.functions}
+    stated: set[str] = set()
+    for i, node in enumerate(model.proto.graph.node if model.type_of is not None else ()):
+        open_outputs = [n for n in node.output if n and _is_rankless(model.value(n))]
+        if i in tried or not open_outputs or is_default_domain(node.domain):
+            continue
+        if (node.domain, node.op_type) in functions or any(_is_rankless(model.value(n)) for n in node.input if n):
+            continue
+        tried.add(i)
+        inputs = [model.value(n) for n in node.input]
+        assert model.type_of is not None
+        try:
+            found = model.type_of(node, model.opsets.get(node.domain, 1), inputs, model.constants(node.input))
+        except PluginAutogenError as error:
+            model.type_errors[i] = str(error)
+            continue
+        for name, value in zip(node.output, found or (), strict=False):
+            if name and _is_rankless(model.value(name)):
+                _state_type(model.proto.graph, name, value)
+                stated.add(name)
+    return stated
+
+
+def _state_type(graph: onnx.GraphProto, name: str, value: Value) -> None:
+    info = next((v for v in (*graph.output, *graph.value_info) if v.name == name), None)
+    if info is None:
+        graph.value_info.append(_value_info(name, value))
+    else:
+        info.CopyFrom(_value_info(name, value))
 
 
 def _read(path: Path, shown: str) -> onnx.ModelProto:

@@ -53,6 +53,7 @@ def rewrite(model: Model, extraction: Extraction, fingerprints: Mapping[str, str
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
     _Rewriter(model, extraction, fingerprints, proto).run()
+    _keep(proto.functions, lambda f: (f.domain, f.name) not in model.given_functions)
     if all(o.domain != DOMAIN for o in proto.opset_import):
         proto.opset_import.append(onnx.helper.make_opsetid(DOMAIN, DOMAIN_VERSION))
     return proto

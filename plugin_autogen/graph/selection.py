@@ -169,7 +169,11 @@ def _requests(model: Model, chosen: Sequence[Group]) -> list[PluginRequest]:
             naming.check_plugin_name(group.name)
     # The parser takes an operator of the name of a local function for that function, and plugin libraries that the
     # model already relies on may define an operator that stays.
-    foreign = {function.name: "a local function of the model" for function in model.proto.functions}
+    foreign = {
+        function.name: "a local function of the model"
+        for function in model.proto.functions
+        if (function.domain, function.name) not in model.given_functions
+    }
     replaced = {i for group in chosen for i in group.nodes}
     for i, node in enumerate(model.proto.graph.node):
         if i not in replaced:

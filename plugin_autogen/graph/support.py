@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from plugin_autogen import dtypes
 from plugin_autogen.errors import EngineError, UnsupportedError, shorten
 from plugin_autogen.graph.model import Model, all_tensors, is_default_domain, read_names, subgraphs_of
-from plugin_autogen.graph.reserved_names import TENSORRT_PLUGINS
+from plugin_autogen.graph.reserved_names import PARSER_OPERATORS, TENSORRT_PLUGINS
 from plugin_autogen.releases import Release
 
 if TYPE_CHECKING:
@@ -55,6 +55,18 @@ def find_support(model: Model, release: Release) -> Support:
     except EngineError as error:
         table = by_table(model, release)
         return Support(f"{table.judge} (its own parser could not be asked: {shorten(error, 160)})", table.refused)
+
+
+_NAMED_AS_MEANT = frozenset({"", "ai.onnx", "com.microsoft", "trt", "plugin_autogen"})
+
+
+def _misread(node: onnx.NodeProto) -> str | None:
+    """Why the parser takes the node for something else: it goes by the operator's name, whatever the domain."""
+    import onnx.defs
+
+    if node.domain in _NAMED_AS_MEANT or node.op_type not in PARSER_OPERATORS or not onnx.defs.has(node.op_type):
+        return None
+    return f"its parser takes {shorten(f'{node.domain}::{node.op_type}', 80)} for ONNX's {node.op_type}"
 
 
 # --- the parser -------------------------------------------------------------------------------------------------------
@@ -108,6 +120,9 @@ def by_parser(model: Model, backend: Backend) -> Support:
             path = Path(scratch) / "rest.onnx"
             if not _write_rest(model, places, path):
                 break
+    for i, node in enumerate(model.proto.graph.node):
+        if i not in found and (reason := _misread(node)):
+            found[i] = reason
     return Support(f"{backend}'s parser", {model.node_keys[i]: found[i] for i in sorted(found)})
 
 
@@ -146,6 +161,8 @@ def _write_rest(model: Model, places: Sequence[int], path: Path) -> bool:
     rest.CopyFrom(model.proto)
     del rest.graph.node[:]
     del rest.graph.output[:]
+    del rest.functions[:]
+    rest.functions.extend(f for f in model.proto.functions if (f.domain, f.name) not in model.given_functions)
     rest.graph.node.extend(nodes)
     rest.graph.output.extend(o for o in graph.output if o.name in made)
     rest.graph.input.extend(
@@ -188,7 +205,9 @@ _DATA_INPUT: Mapping[str, int] = {
 def by_table(model: Model, release: Release) -> Support:
     """What the tables say of the release, or of the oldest of its major version."""
     table = _Table(release)
-    functions = {(f.domain, f.name): f for f in model.proto.functions}
+    functions = {
+        (f.domain, f.name): f for f in model.proto.functions if (f.domain, f.name) not in model.given_functions
+    }
     varying = model.varying()
     refused = {}
     for key, node in zip(model.node_keys, model.proto.graph.node, strict=True):
@@ -208,10 +227,12 @@ class _Table:
     def __init__(self, release: Release) -> None:
         data = _data()
         self._without: frozenset[str] = frozenset()
+        self._limits_of: Mapping[str, Any] = data["limits"]
         if release.key == "rtx":
             self.title = release.title
             self._version = _version(data["rtx"]["as"])
             self._without = frozenset(data["rtx"]["without"])
+            self._limits_of = {**data["limits"], **data["rtx"]["limits"]}
         else:
             self._version = release.version or _OLDEST[release.key]
             self.title = "TensorRT " + ".".join(map(str, self._version))
@@ -233,7 +254,10 @@ class _Table:
         self, node: onnx.NodeProto, functions: Mapping[tuple[str, str], onnx.FunctionProto], above: frozenset[Any]
     ) -> str | None:
         key = (node.domain, node.op_type)
-        if key in functions and key not in above:
+        if node.op_type not in self._without and self._newest(_data()["operators"].get(node.op_type, {})) is not None:
+            if reason := _misread(node):
+                return reason
+        elif key in functions and key not in above:
             if self._version < (9, 0):
                 return "its parser does not expand local functions"
             return self._all(functions[key].node, functions, above | {key}, f"in the function {node.op_type}")
@@ -296,7 +320,7 @@ class _Table:
         return None
 
     def _limits(self, model: Model, node: onnx.NodeProto) -> str | None:
-        for limit in self._newest(_data()["limits"].get(node.op_type, {})) or ():
+        for limit in self._newest(self._limits_of.get(node.op_type, {})) or ():
             if reason := _broken(model, node, limit):
                 return f"its parser takes {node.op_type} only {reason}"
         return None

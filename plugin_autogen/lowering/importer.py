@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from plugin_autogen import dtypes
 from plugin_autogen.errors import PluginAutogenError, UnsupportedError, one_line, shorten
+from plugin_autogen.graph.model import Value
 from plugin_autogen.graph.subgraph import BorderTensor, Encoding, Subgraph
 from plugin_autogen.lowering import constants, control_flow, registry, tvm_frontend
 from plugin_autogen.lowering.expand import expand_functions
@@ -63,7 +64,11 @@ def import_subgraph(subgraph: Subgraph) -> RelaxModule:
             for initializer in model.graph.initializer:
                 values[initializer.name] = _constant(initializer)
             for node in model.graph.node:
-                _convert(builder, model, node, values, types)
+                try:
+                    _convert(builder, model, node, values, types)
+                except PluginAutogenError as error:
+                    error.node = error.node or node.name
+                    raise
             results = [
                 _to_border(builder, values[info.name], tensor)
                 for info, tensor in zip(model.graph.output, subgraph.outputs, strict=True)
@@ -194,7 +199,6 @@ def _convert(
     builder: relax.BlockBuilder, model: onnx.ModelProto, node: onnx.NodeProto, values: dict[str, Any], types: _TypesOf
 ) -> None:
     """Converts one node and adds its outputs to `values`."""
-    from tvm import relax
 
     opsets = {o.domain or "": o.version for o in model.opset_import}
     domain = "" if node.domain == "ai.onnx" else node.domain
@@ -221,24 +225,109 @@ def _convert(
             "no converter for this operator",
             "register one (plugin_autogen.lowering.registry.converter) or give the operator a function body",
         )
-    try:
-        results = convert(context)
-    except PluginAutogenError:
-        raise
-    except Exception as error:  # TVM raises many kinds; each must become one line that names the node
-        raise UnsupportedError(f"{context.label}: cannot be lowered: {_last_line(error)}") from error
-    results = list(results) if isinstance(results, (list, tuple, relax.Tuple)) else [results]
+    results = _results(convert, context)
     for i, name in enumerate(node.output):
         if not name:
             continue
         if i >= len(results):
             context.unsupported(f"output {i} ('{shorten(name)}') is not computed by the converter")
         value = results[i]
-        value = value if isinstance(value, relax.Var) else builder.normalize(value)
-        if not isinstance(value, relax.Var) and registry.constant_value(value) is None:
-            value = builder.emit(value)
+        assert value is not None
         _check_type(context, i, value)
         values[name] = value
+
+
+def _results(convert: registry.Converter, context: NodeContext) -> list[relax.Expr | None]:
+    """What the converter gives, as variables or constants; None for an output that the node leaves out.
+
+    The converter's exceptions become one line that names the node.
+    """
+    from tvm import relax, te
+
+    builder = context.builder
+    try:
+        given = convert(context)
+        found = list(given) if isinstance(given, (list, tuple, relax.Tuple)) else [given]
+        values: list[relax.Expr | None] = []
+        for i, value in enumerate(found):
+            if not context.has_output(i):
+                values.append(None)
+                continue
+            if not isinstance(value, relax.Expr) or isinstance(value, te.Tensor):
+                context.unsupported(f"the converter gives a {type(value).__name__}, no Relax expression")
+            value = value if isinstance(value, relax.Var) else builder.normalize(value)
+            if not isinstance(value, relax.Var) and registry.constant_value(value) is None:
+                value = builder.emit(value)
+            values.append(value)
+        if not values:
+            context.unsupported("the converter gives no output")
+    except PluginAutogenError:
+        raise
+    except Exception as error:  # TVM raises many kinds
+        raise UnsupportedError(f"{context.label}: cannot be lowered: {_last_line(error)}") from error
+    return values
+
+
+def converted_types(
+    node: onnx.NodeProto, opset: int, inputs: Sequence[Value], constants: Mapping[str, onnx.TensorProto]
+) -> list[Value] | None:
+    """Types and shapes of the node's outputs as its converter gives them; None where an input's are not known.
+
+    Args:
+        node: a node with a converter.
+        opset: the version of its domain.
+        inputs: what is known of its inputs, in order.
+        constants: values of the inputs that are constant, by name.
+
+    Raises:
+        UnsupportedError: the converter cannot take these inputs.
+    """
+    from tvm import relax, tirx
+
+    symbols: dict[str, tirx.Var] = {}
+    parameters: list[relax.Var] = []
+    values: list[relax.Expr | None] = []
+    for i, (name, known) in enumerate(zip(node.input, inputs, strict=True)):
+        if not name:
+            values.append(None)
+        elif name in constants:
+            values.append(_constant(constants[name]))
+        elif not known.dtype or known.shape is None:
+            return None
+        else:
+            shape: list[Any] = []
+            for axis, size in enumerate(known.shape):
+                if not isinstance(size, int):
+                    key = size or f"dim_{i}_{axis}"
+                    size = symbols.setdefault(key, tirx.Var(f"d{len(symbols)}", "int64"))
+                shape.append(size)
+            dtype = dtypes.from_onnx(known.dtype).held_as
+            parameters.append(relax.Var(f"input_{i}", relax.TensorType(shape, dtype)))
+            values.append(parameters[-1])
+    convert = registry.find(node.domain, node.op_type, opset)
+    assert convert is not None
+    names = {str(variable): name for name, variable in symbols.items()}
+    builder = relax.BlockBuilder()
+    with builder.function("main", parameters):
+        with builder.dataflow():
+            context = NodeContext(
+                node=node,
+                opset=opset,
+                builder=builder,
+                inputs=tuple(values),
+                attributes=_attributes(node),
+                outputs=(None,) * len(node.output),
+                inline=lambda graph, inputs: context.unsupported("the types of its outputs must be stated"),
+            )
+            results = _results(convert, context)
+            result = builder.emit_output(relax.Tuple([value for value in results if value is not None]))
+        builder.emit_func_output(result)
+
+    def stated(value: relax.Expr) -> Value:
+        shape = tuple(size if isinstance(size, int) else names.get(str(size)) for size in shape_of(value))
+        return Value(dtypes.from_name(dtype_of(value)).onnx, shape)
+
+    return [Value() if value is None else stated(value) for value in results]
 
 
 def _inline(

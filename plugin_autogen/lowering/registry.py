@@ -2,15 +2,16 @@
 
 A converter is found by (domain, operator) and the opset of the model: the one with the highest `since` that is not
 newer serves. Modules below `plugin_autogen/lowering/operators/` register theirs when they are imported; a new family
-of operators is one new file there, and nothing else.
+of operators is one new file there, and nothing else. A user's own converters (`lowering/custom.py`) come before these.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -138,40 +139,86 @@ Converter = Callable[[NodeContext], Any]
 """Gives one Relax expression, or a list of them in the order of the node's outputs (trailing ones may be left out)."""
 
 
+Reference = Callable[..., Any]
+"""What an operator computes, in numpy: arrays in, attributes as keywords, an array or a tuple of arrays out."""
+
+
 @dataclass(frozen=True)
 class Entry:
-    """A registered converter: valid from opset `since` of the domain on."""
+    """A registered converter: valid from opset `since` of the domain on.
+
+    Attributes:
+        is_users: it does not come with this package, and is asked first.
+        reference: what its numbers are checked against where no runtime knows the operator.
+    """
 
     since: int
     convert: Converter
+    is_users: bool = False
+    reference: Reference | None = None
 
 
 _REGISTRY: dict[tuple[str, str], list[Entry]] = {}
+_registrations = 0
 
 
-def converter(*operators: str, domain: str = "", since: int = 1) -> Callable[[Converter], Converter]:
+def count() -> int:
+    """How many converters were registered so far, replaced ones included."""
+    return _registrations
+
+
+def converter(
+    *operators: str, domain: str = "", since: int = 1, reference: Reference | None = None
+) -> Callable[[Converter], Converter]:
     """Registers the decorated function for one or several operators of a domain, from opset `since` on.
 
-    Registering the same operator, domain and version again replaces the entry: a user's converter takes precedence.
+    Registering the same operator, domain and version again replaces the entry; a user's converter takes precedence over
+    those that come with this package, whatever their versions.
     """
 
     def register(function: Converter) -> Converter:
+        global _registrations
+        _registrations += 1
+        is_users = not function.__module__.startswith(f"{__package__}.")
         for operator in operators:
-            entries = [e for e in _REGISTRY.get((domain, operator), []) if e.since != since]
-            _REGISTRY[domain, operator] = sorted([*entries, Entry(since, function)], key=lambda e: -e.since)
+            key = (_known_as(domain), operator)
+            entries = [e for e in _REGISTRY.get(key, []) if (e.since, e.is_users) != (since, is_users)]
+            entries.append(Entry(since, function, is_users, reference))
+            _REGISTRY[key] = sorted(entries, key=lambda e: (not e.is_users, -e.since))
         return function
 
     return register
 
 
+def _known_as(domain: str) -> str:
+    return "" if domain == "ai.onnx" else domain
+
+
 def find(domain: str, operator: str, opset: int) -> Converter | None:
     """The converter for this operator at this opset version, or None."""
+    entry = find_entry(domain, operator, opset)
+    return None if entry is None else entry.convert
+
+
+def find_entry(domain: str, operator: str, opset: int) -> Entry | None:
+    """As `find`, with what was registered beside it."""
     load_operators()
-    domain = "" if domain == "ai.onnx" else domain
-    for entry in _REGISTRY.get((domain, operator), []):
+    for entry in _REGISTRY.get((_known_as(domain), operator), []):
         if entry.since <= opset:
-            return entry.convert
+            return entry
     return None
+
+
+@contextlib.contextmanager
+def restored() -> Iterator[None]:
+    """Converters that are registered inside are forgotten at the end."""
+    load_operators()
+    before = {key: list(entries) for key, entries in _REGISTRY.items()}
+    try:
+        yield
+    finally:
+        _REGISTRY.clear()
+        _REGISTRY.update(before)
 
 
 def registered() -> dict[tuple[str, str], Sequence[Entry]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from plugin_autogen.dtypes import from_onnx
 from plugin_autogen.errors import CheckError, shorten
+from plugin_autogen.lowering import registry
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,4 +61,38 @@ def _restored(value: np.ndarray, number: int) -> np.ndarray:
 def _onnx_reference(model: onnx.ModelProto, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     import onnx.reference
 
-    return list(onnx.reference.ReferenceEvaluator(model).run(None, dict(inputs)))
+    evaluator = onnx.reference.ReferenceEvaluator(model, new_ops=_operators(model))
+    return list(evaluator.run(None, dict(inputs)))
+
+
+def has_reference(model: onnx.ModelProto) -> bool:
+    """Whether something can say what each node computes: not for a user's operator without a reference."""
+    functions = {(f.domain, f.name) for f in model.functions}
+    opsets = {o.domain: o.version for o in model.opset_import}
+    for node in model.graph.node:
+        entry = registry.find_entry(node.domain, node.op_type, opsets.get(node.domain, 1))
+        known = entry is None or not entry.is_users or entry.reference is not None
+        if not known and node.domain not in ("", "ai.onnx") and (node.domain, node.op_type) not in functions:
+            return False
+    return True
+
+
+def _operators(model: onnx.ModelProto) -> list[type]:
+    """The users' references of the model's foreign operators, as the evaluator takes them."""
+    from onnx.reference.op_run import OpRun
+
+    def operator(domain: str, name: str, reference: registry.Reference) -> type:
+        def run(self: OpRun, *inputs: np.ndarray, **attributes: object) -> tuple[np.ndarray, ...]:
+            given = {a.name for a in self.onnx_node.attribute}
+            result = reference(*inputs, **{k: v for k, v in attributes.items() if k in given})
+            return result if isinstance(result, tuple) else (result,)
+
+        return type(name, (OpRun,), {"op_domain": domain, "_run": run})
+
+    opsets = {o.domain: o.version for o in model.opset_import}
+    found: dict[tuple[str, str], type] = {}
+    for node in model.graph.node:
+        entry = registry.find_entry(node.domain, node.op_type, opsets.get(node.domain, 1))
+        if entry is not None and entry.reference is not None:
+            found[node.domain, node.op_type] = operator(node.domain, node.op_type, entry.reference)
+    return list(found.values())

@@ -66,6 +66,20 @@ def test_selections_that_cannot_be(
     assert not (quantized.parent / "out").exists()
 
 
+def test_an_error_names_the_node_of_the_group(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nodes = [
+        node("Relu", "x", "a", "first"),
+        node("Exp", "a", "b", "second"),
+        node("Theirs", "b", "c", "culprit", domain="their.domain"),
+        node("Neg", "c", "y", "last"),
+    ]
+    proto = model(nodes, {"x": (FLOAT, [4])}, {"y": (FLOAT, [4])}, domains={"their.domain": 1})
+    onnx.save(proto, tmp_path / "m.onnx")
+    assert _generate(tmp_path / "m.onnx", "--subgraph", "x:y=p") == 1
+    error = capsys.readouterr().err
+    assert error.startswith('error: node "culprit" (Theirs): their.domain::Theirs') and "no converter" in error
+
+
 def test_auto_where_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     onnx.save(model([node("Relu", "x", "y", "n")], {"x": (FLOAT, [4])}, {"y": (FLOAT, [4])}), tmp_path / "m.onnx")
     assert _generate(tmp_path / "m.onnx", "--auto") == 1

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import onnx
 import onnx.numpy_helper
 
+from plugin_autogen.codegen.plan import PluginPlan
+from plugin_autogen.graph.extract import Extraction
 from plugin_autogen.graph.rewrite import DOMAIN
+from tests.cpu_cuda.runner import CpuLibrary, output_specs
 
 Run = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
+
+
+def cpu_plugins(extraction: Extraction, plans: dict[str, PluginPlan], scratch: Path) -> dict[str, Run]:
+    """Every plugin compiled for the CPU in one library, each behind a function."""
+    library = CpuLibrary.from_plans("plugins", list(plans.values()), extraction.release, scratch)
+
+    def runner(plan: PluginPlan) -> Run:
+        return lambda inputs: (
+            library.run(plan.name, inputs, output_specs(plan, inputs), fingerprint=plan.fingerprint).outputs
+        )
+
+    return {name: runner(plan) for name, plan in plans.items()}
 
 
 def run_chain(

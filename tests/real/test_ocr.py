@@ -11,15 +11,13 @@ import onnxruntime
 import pytest
 
 from plugin_autogen import pipeline, releases
-from plugin_autogen.codegen.plan import PluginPlan
-from plugin_autogen.graph.extract import Extraction, extract
+from plugin_autogen.graph.extract import extract
 from plugin_autogen.graph.model import load_model
 from plugin_autogen.graph.rewrite import rewrite
 from plugin_autogen.graph.selection import select
 from plugin_autogen.graph.support import by_table, find_support
 from plugin_autogen.pipeline import Check
-from tests.cpu_cuda.runner import CpuLibrary, output_specs
-from tests.real.chain import Run, run_chain
+from tests.real.chain import Run, cpu_plugins, run_chain
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "quantized_ocr"
 sys.path.insert(0, str(EXAMPLE))
@@ -37,18 +35,6 @@ def models(request: pytest.FixtureRequest) -> Path:
     folder: Path = request.config.cache.mkdir("ocr")  # type: ignore[union-attr]
     prepare.prepare(folder)
     return folder
-
-
-def cpu_plugins(extraction: Extraction, plans: dict[str, PluginPlan], scratch: Path) -> dict[str, Run]:
-    """Every plugin compiled for the CPU in one library, each behind a function."""
-    library = CpuLibrary.from_plans("plugins", list(plans.values()), extraction.release, scratch)
-
-    def runner(plan: PluginPlan) -> Run:
-        return lambda inputs: (
-            library.run(plan.name, inputs, output_specs(plan, inputs), fingerprint=plan.fingerprint).outputs
-        )
-
-    return {name: runner(plan) for name, plan in plans.items()}
 
 
 def rewritten_with_plugins(path: Path, types: list[str], scratch: Path) -> tuple[onnx.ModelProto, dict[str, Run]]:

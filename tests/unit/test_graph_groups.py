@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import graphlib
+import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,9 @@ import pytest
 
 from plugin_autogen import releases
 from plugin_autogen.errors import SelectionError
+from plugin_autogen.graph import groups
 from plugin_autogen.graph.extract import extract
+from plugin_autogen.graph.groups import Group
 from plugin_autogen.graph.model import Model
 from plugin_autogen.graph.rewrite import rewrite
 from plugin_autogen.graph.selection import select
@@ -211,3 +216,52 @@ def test_inputs_that_several_nodes_share_enter_once(tmp_path: Path) -> None:
     loaded = load(model(nodes, {"x": (INT64, [4]), "i": (INT64, [4])}, {"y": (INT64, [4])}), tmp_path)
     (use,) = extract(loaded, select(loaded, plugin_names={"a,b": "p"}), V3).uses
     assert use.inputs == ("x", "i") and use.outputs == ("y",)
+
+
+def _is_acyclic(loaded: Model, found: list[Group]) -> bool:
+    """The same question put to the standard library: each group one vertex."""
+    owner = {i: number for number, group in enumerate(found) for i in group.nodes}
+    before: dict[int, set[int]] = {}
+    for i, made in enumerate(loaded.proto.graph.node):
+        for name in made.input:
+            if name in loaded.producer:
+                maker = loaded.producer[name]
+                first, second = owner.get(maker, ~maker), owner.get(i, ~i)
+                if first != second:
+                    before.setdefault(second, set()).add(first)
+    try:
+        tuple(graphlib.TopologicalSorter(before).static_order())
+    except graphlib.CycleError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_random_graphs(seed: int) -> None:
+    chance = random.Random(seed)
+    count = chance.randint(2, 14)
+    nodes = []
+    for i in range(count):
+        inputs = chance.sample([*(f"t{j}" for j in range(i)), "x"], min(i + 1, chance.randint(1, 2)))
+        nodes.append(node("Sum", " ".join(inputs), f"t{i}", f"n{i}"))
+    proto = model(nodes, {"x": (FLOAT, [2])}, {f"t{i}": (FLOAT, [2]) for i in range(count)})
+    loaded = Model(Path("none"), proto, {}, [f"n{i}" for i in range(count)])
+    chosen = chance.sample(range(count), chance.randint(1, count))
+
+    fused = groups.fuse(loaded, [Group(frozenset({i})) for i in chosen])
+    assert sorted(i for group in fused for i in group.nodes) == sorted(chosen)
+    assert _is_acyclic(loaded, fused)
+    groups.check_convex(loaded, fused)
+
+    parts: list[set[int]] = [set(), set(), set()]
+    for i in chosen:
+        chance.choice(parts).add(i)
+    made = [Group(frozenset(part), "p", is_fixed=True) for part in parts if part]
+    if _is_acyclic(loaded, made):
+        groups.check_convex(loaded, made)
+    else:
+        with pytest.raises(SelectionError, match="a path leaves them") as caught:
+            groups.check_convex(loaded, made)
+        names = re.findall(r'"n(\d+)"', str(caught.value))
+        group = next(g for g in made if int(names[0]) in g.nodes)
+        assert int(names[-1]) in group.nodes and not {int(n) for n in names[1:-1]} & group.nodes
