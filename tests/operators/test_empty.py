@@ -32,3 +32,11 @@ def test_results_without_elements(
     operator: str, inputs: list[np.ndarray], attributes: dict[str, Any], outputs: int
 ) -> None:
     check(operator, inputs, attributes, constants=range(1, len(inputs)), outputs=outputs)
+
+
+@pytest.mark.parametrize("reduction", ["none", "mul"])
+def test_scatter_without_updates(reduction: str) -> None:
+    x = np.arange(12, dtype=np.int32).reshape(3, 4)
+    check("ScatterND", [x, np.zeros((0, 1), np.int64), np.zeros((0, 4), np.int32)], {"reduction": reduction}, opset=18)
+    indices, updates = np.zeros((0, 4), np.int64), np.zeros((0, 4), np.int32)
+    check("ScatterElements", [x, indices, updates], {"reduction": reduction}, opset=18, expected=[x])

@@ -60,6 +60,8 @@ def _scatter(context: NodeContext, place: Callable[[Any, list[Any], str], list[A
         context.unsupported(f"reduction '{operation}' is not one of ONNX's")
     shape, updates_shape, dtype = context.shape(0), context.shape(2), context.dtype(0)
     index = tl.index_type(shape, updates_shape)
+    if 0 in [d for d in updates_shape if isinstance(d, int)]:
+        return context.input(0)
     # Narrow elements are updated in 32 bits and cast back at the end: there is no atomic access to them.
     work = dtype if operation == "none" or dtype in atomics.DTYPES else _wide(dtype)
 
