@@ -27,6 +27,8 @@ from plugin_autogen.releases import release
 from plugin_autogen.schedule.lower import LoweredFunction, NotSchedulable, lower
 from plugin_autogen.schedule.rules import Rule, default_rules
 from plugin_autogen.schedule.rules.elementwise import Elementwise
+from plugin_autogen.schedule.rules.reduction import Reduction
+from plugin_autogen.schedule.rules.short_rows import ShortRows
 from plugin_autogen.schedule.rules.thread_per_row import rows_attribute
 from plugin_autogen.schedule.target import cuda_target
 from plugin_autogen.schedule.unit_reductions import without_unit_reductions
@@ -175,6 +177,22 @@ def _softmax(shape: tuple[int, int], axis: int, per_row: bool = False, **more: A
     def expected(x: Array) -> Array:
         e = np.exp(x - x.max(axis, keepdims=True))
         return np.asarray(e / e.sum(axis, keepdims=True))
+
+    return Case((("float32", shape),), compute, expected, **more)
+
+
+def _softmax_rank_3(shape: tuple[int, int, int], **more: Any) -> Case:
+    def compute(x: Any) -> Any:
+        from tvm import te, tirx
+
+        k, m = te.reduce_axis((0, x.shape[2]), "k"), te.reduce_axis((0, x.shape[2]), "m")
+        largest = te.compute(x.shape[:2], lambda a, b: te.max(x[a, b, m], axis=m), name="largest")
+        total = te.compute(x.shape[:2], lambda a, b: te.sum(tirx.exp(x[a, b, k] - largest[a, b]), axis=k), name="total")
+        return te.compute(x.shape, lambda a, b, c: tirx.exp(x[a, b, c] - largest[a, b]) / total[a, b], name="result")
+
+    def expected(x: Array) -> Array:
+        e = np.exp(x - x.max(2, keepdims=True))
+        return np.asarray(e / e.sum(2, keepdims=True))
 
     return Case((("float32", shape),), compute, expected, **more)
 
@@ -347,6 +365,9 @@ CASES: dict[str, Case] = {
     "sum_outer_prime": _reduce((67, 29), (0,), behind=True, rules=PER_THREAD),
     "sum_middle": _reduce((3, 37, 5), (1,), behind=True, rules=PER_THREAD),
     "sum_two_axes": _reduce((3, 5, 7, 11), (1, 3), behind=True, rules=PER_THREAD),
+    "sum_all_in_parts": _reduce((96, 515), (0, 1), rules=("reduction in parts",)),
+    "sum_outer_in_parts": _reduce((512, 29), (0,), behind=True, rules=("reduction in parts",)),
+    "max_outer_in_parts": _reduce((3, 640, 5), (1,), combine="max", rules=("reduction in parts",)),
     "sum_half": _reduce((9, 515), (1,), "float16", behind=True, rules=PER_THREAD),
     "sum_int8": _reduce((9, 515), (1,), "int8", behind=True, rules=PER_THREAD),
     "max_int64": _reduce((9, 131), (1,), "int64", "max", rules=PER_THREAD),
@@ -354,6 +375,10 @@ CASES: dict[str, Case] = {
     "max_one_column": _reduce((257, 1), (0,), combine="max", behind=True, rules=PER_THREAD),
     "softmax": _softmax((7, 331), 1, rules=GENERAL),
     "softmax_one": _softmax((5, 1), 1),
+    "softmax_short": _softmax((37, 64), 1, rules=("short_rows",)),
+    "softmax_short_prime": _softmax((41, 67), 1, rules=("short_rows",)),
+    "softmax_short_rank_3": _softmax_rank_3((3, 13, 33), rules=("short_rows",)),
+    "softmax_shorter": _softmax((9, 5), 1, rules=("short_rows",)),
     "softmax_columns": _softmax((31, 130), 0),
     "softmax_rows_per_thread": _softmax((31, 131), 0, per_row=True, rules=("thread_per_row",)),
     "softmax_one_row_per_thread": _softmax((31, 1), 0, per_row=True, rules=("thread_per_row",)),
@@ -459,6 +484,8 @@ def _reference(name: str) -> tuple[list[Array], Array]:
 
 
 RULES: dict[str, Rule] = {rule.name: rule for rule in default_rules() if rule.name not in ("mapped", "bound")}
+RULES["short_rows"] = ShortRows(fewest_rows=1)
+RULES["reduction in parts"] = Reduction(busy_threads=1 << 12)
 RULES["elementwise"] = Elementwise(few_elements=1)  # small cases show the same as large ones
 
 

@@ -35,6 +35,7 @@ def default_rules() -> list[Rule]:
     from plugin_autogen.schedule.rules.matmul import Matmul
     from plugin_autogen.schedule.rules.reduction import Reduction
     from plugin_autogen.schedule.rules.serial import Serial
+    from plugin_autogen.schedule.rules.short_rows import ShortRows
     from plugin_autogen.schedule.rules.tensor_cores import TensorCores
     from plugin_autogen.schedule.rules.thread_per_output import ThreadPerOutput
     from plugin_autogen.schedule.rules.thread_per_row import ThreadPerRow
@@ -48,6 +49,7 @@ def default_rules() -> list[Rule]:
         TensorCores(),
         Matmul(),
         DlightRule("GEMV"),
+        ShortRows(),
         DlightRule("GeneralReduction"),
         Reduction(),
         Elementwise(),

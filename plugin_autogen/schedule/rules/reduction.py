@@ -2,6 +2,7 @@
 
 One thread an output, as dlight's Fallback has it, is right for reductions over an outer axis (neighbouring threads read
 neighbouring elements). Along the innermost axis its reads are scattered, and a whole tensor is reduced by one thread.
+Where even so most of a GPU would idle, each row is cut into parts that a first kernel reduces.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ SHORT_ROW = 256
 """Rows up to this length go to one warp, several rows to a block."""
 ROWS_PER_BLOCK = 4
 MAX_THREADS = 512
+BUSY_THREADS = 1 << 18
+"""What a large GPU holds at once; with fewer outputs than that, rows are cut into parts."""
+PART_OF_BLOCK, PART_OF_THREAD = 4096, 32
+"""Elements that a block or a thread gets at least, or a second kernel costs more than it brings."""
 
 
 class Reduction:
@@ -27,6 +32,9 @@ class Reduction:
 
     name = "reduction"
     keeps_host_loops = False
+
+    def __init__(self, busy_threads: int = BUSY_THREADS) -> None:
+        self._busy_threads = busy_threads
 
     def apply(self, function: tirx.PrimFunc, target: Target) -> tirx.PrimFunc | None:
         from tvm import s_tir
@@ -40,16 +48,43 @@ class Reduction:
         blocks = try_inline(schedule, blocks)
         if not any("R" in block.dom_kind() for block in blocks) or any("O" in block.dom_kind() for block in blocks):
             return None
-        for block in blocks:
-            _schedule_block(schedule, block.block_rv, block.dom_kind())
+        for info in blocks:
+            block, kinds = info.block_rv, info.dom_kind()
+            loops = schedule.get_loops(block)
+            spatial = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == "S"]
+            reduced = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == "R"]
+            if reduced and (parts := self._parts(schedule, block, spatial, reduced)) > 1:
+                spatial, reduced = _split(schedule, block, spatial, reduced, parts)
+            _schedule_block(schedule, block, spatial, reduced)
         scheduled: tirx.PrimFunc = schedule.mod["main"]
         return scheduled
 
+    def _parts(self, schedule: s_tir.Schedule, block: Any, spatial: list[Any], reduced: list[Any]) -> int:
+        """Into how many parts each row is cut so that a GPU is busy; parts are equal, 1 means whole."""
+        outputs, elements = _extent(schedule, spatial), _extent(schedule, reduced)
+        if outputs is None or elements is None or len(schedule.get(block).writes) != 1 or not outputs:
+            return 1
+        if _is_cooperative(schedule, block, outputs, elements):
+            wanted, least = self._busy_threads // MAX_THREADS // outputs, PART_OF_BLOCK
+        else:
+            wanted, least = self._busy_threads // outputs, PART_OF_THREAD
+        return max((n for n in range(1, min(wanted, elements // least) + 1) if elements % n == 0), default=1)
 
-def _schedule_block(schedule: s_tir.Schedule, block: Any, kinds: str) -> None:
-    loops = schedule.get_loops(block)
-    spatial = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == "S"]
-    reduced = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == "R"]
+
+def _split(
+    schedule: s_tir.Schedule, block: Any, spatial: list[Any], reduced: list[Any], parts: int
+) -> tuple[list[Any], list[Any]]:
+    """Reduces each part in a kernel of its own; the loops of what is left, which reduces the parts' results."""
+    schedule.reorder(*spatial, *reduced)
+    part, _ = schedule.split(schedule.fuse(*reduced), [parts, None])
+    partial = schedule.rfactor(part, 0)
+    *outer, part, rest = schedule.get_loops(partial)
+    _schedule_block(schedule, partial, [part, *outer], [rest])
+    *outer, part = schedule.get_loops(block)
+    return outer, [part]
+
+
+def _schedule_block(schedule: s_tir.Schedule, block: Any, spatial: list[Any], reduced: list[Any]) -> None:
     outputs = _extent(schedule, spatial)
     elements = _extent(schedule, reduced)
     if not spatial:
