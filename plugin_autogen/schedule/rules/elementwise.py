@@ -7,6 +7,7 @@ For tensors that few threads fill it is the better choice all the same: there th
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 THREADS = 256
 ACCESS_BYTES = 16
+MOST_LANES = 8
 FEW_ELEMENTS = 1 << 18
 """Below this a GPU has a thread for each element at once."""
 
@@ -46,25 +48,75 @@ class Elementwise:
         if not loops or any(not hasattr(extent, "value") for extent in extents):
             return None
         total = math.prod(int(extent) for extent in extents)
-        width = _width(schedule.get(block), int(extents[-1]))
+        statement = schedule.get(block)
+        width = _width(statement, int(extents[-1]))
         if width == 1 or not self._few_elements <= total < 1 << 31:
             return None
-        outer, thread, lane = schedule.split(schedule.fuse(*loops), [None, THREADS, width])
-        schedule.bind(outer, "blockIdx.x")
-        schedule.bind(thread, "threadIdx.x")
-        schedule.vectorize(lane)
+        if _is_plain(statement):
+            _, lane = _bind(schedule, loops, width)
+            schedule.vectorize(lane)
+        else:
+            _stage(schedule, block, loops, width)
         scheduled: tirx.PrimFunc = schedule.mod["main"]
         return scheduled
 
 
+def _bind(schedule: s_tir.Schedule, loops: list[Any], width: int) -> tuple[Any, Any]:
+    """The loops of a thread and of its elements."""
+    outer, thread, lane = schedule.split(schedule.fuse(*loops), [None, THREADS, width])
+    schedule.bind(outer, "blockIdx.x")
+    schedule.bind(thread, "threadIdx.x")
+    return thread, lane
+
+
+def _stage(schedule: s_tir.Schedule, block: Any, loops: list[Any], width: int) -> None:
+    """Only the accesses to memory are vectors; the values in between are computed one by one in registers."""
+    reads = [i for i, region in enumerate(schedule.get(block).reads) if _is_streamed(schedule.get(block), region)]
+    copies = [schedule.cache_read(block, i, "local") for i in reads]
+    store = schedule.cache_write(block, 0, "local")
+    thread, lane = _bind(schedule, schedule.get_loops(block), width)
+    schedule.unroll(lane)
+    schedule.reverse_compute_at(store, thread, preserve_unit_loops=True)
+    for copy in copies:
+        schedule.compute_at(copy, thread, preserve_unit_loops=True)
+    for copy in (*copies, store):
+        schedule.vectorize(schedule.get_loops(copy)[-1])
+
+
+def _is_streamed(block: s_tir.SBlock, region: Any) -> bool:
+    """Whether the block reads of this tensor just the element that it writes."""
+    from tvm_ffi import structural_equal
+
+    (written,) = block.writes
+    return (
+        not _is_bool(region.source)
+        and len(region.region) == len(written.region)
+        and all(
+            structural_equal(mine.min, theirs.min) for mine, theirs in zip(region.region, written.region, strict=True)
+        )
+    )
+
+
+def _is_bool(buffer: Any) -> bool:
+    """TVM prints a vector of bools twice as wide as it is."""
+    return str(buffer.dtype).startswith("bool")
+
+
 def _width(block: s_tir.SBlock, row: int) -> int:
-    """Elements a thread: as many as one access holds, as long as rows are whole multiples; 1 where TVM cannot."""
-    if not _is_plain(block):
+    """Elements a thread: as many as one access of the widest streamed type holds, as long as rows are multiples."""
+    (written,) = block.writes
+    streamed = [written.source, *(region.source for region in block.reads if _is_streamed(block, region))]
+    if _is_bool(written.source):
         return 1
-    width = ACCESS_BYTES // 4
+    width = min(MOST_LANES, ACCESS_BYTES * 8 // max(_bits(buffer) for buffer in streamed))
     while row % width:
         width //= 2
     return width
+
+
+def _bits(buffer: Any) -> int:
+    digits = re.search(r"\d+", str(buffer.dtype))
+    return int(digits[0]) if digits else ACCESS_BYTES * 8
 
 
 def _is_plain(block: s_tir.SBlock) -> bool:
