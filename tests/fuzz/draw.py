@@ -61,7 +61,7 @@ def shape(
     result: list[int] = []
     for _ in range(rank):
         size = one_of(draw, allowed)
-        result.append(size if math.prod(result) * size <= elements else 1)
+        result.append(size if math.prod(max(s, 1) for s in (*result, size)) <= elements else 1)
     return tuple(result)
 
 
