@@ -23,8 +23,10 @@ ROWS_PER_BLOCK = 4
 MAX_THREADS = 512
 BUSY_THREADS = 1 << 18
 """What a large GPU holds at once; with fewer outputs than that, rows are cut into parts."""
+ENOUGH = 16
+"""With this part of the threads busy a second kernel costs more than it brings."""
 PART_OF_BLOCK, PART_OF_THREAD = 4096, 32
-"""Elements that a block or a thread gets at least, or a second kernel costs more than it brings."""
+"""Elements that a block or a thread gets at least."""
 
 
 class Reduction:
@@ -66,6 +68,8 @@ class Reduction:
             return 1
         if _is_cooperative(schedule, block, outputs, elements):
             wanted, least = self._busy_threads // MAX_THREADS // outputs, PART_OF_BLOCK
+        elif outputs * ENOUGH >= self._busy_threads:
+            return 1
         else:
             wanted, least = self._busy_threads // outputs, PART_OF_THREAD
         return max((n for n in range(1, min(wanted, elements // least) + 1) if elements % n == 0), default=1)
