@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 THREADS = 256
 ACCESS_BYTES = 16
 MOST_LANES = 8
+PLAIN_TYPES = {"float32", "int32", "int64"}
+"""Of values that are computed as vectors. TVM prints vectors of others, and conditions over vectors, as code that nvcc
+refuses, or wrongly. (64 bits are those of indices here, which are narrowed before code is made of them.)"""
+STAGED_TYPES = PLAIN_TYPES | {"bool", "float16", "float64", "int8", "uint8", "int16", "uint16", "uint32", "uint64"}
+"""Of values that may stand in registers: TVM replaces bfloat16 and float8 there, and turns copies into conversions."""
 FEW_ELEMENTS = 1 << 18
 """Below this a GPU has a thread for each element at once."""
 
@@ -52,11 +57,14 @@ class Elementwise:
         width = _width(statement, int(extents[-1]))
         if width == 1 or not self._few_elements <= total < 1 << 31:
             return None
-        if _is_plain(statement):
+        types = _value_types(statement)
+        if types - STAGED_TYPES:
+            return None
+        if types <= PLAIN_TYPES and not _holds_int64(statement) and not _chooses(statement):
             _, lane = _bind(schedule, loops, width)
             schedule.vectorize(lane)
         else:
-            _stage(schedule, block, loops, width)
+            _stage(schedule, block, width)
         scheduled: tirx.PrimFunc = schedule.mod["main"]
         return scheduled
 
@@ -69,7 +77,7 @@ def _bind(schedule: s_tir.Schedule, loops: list[Any], width: int) -> tuple[Any, 
     return thread, lane
 
 
-def _stage(schedule: s_tir.Schedule, block: Any, loops: list[Any], width: int) -> None:
+def _stage(schedule: s_tir.Schedule, block: Any, width: int) -> None:
     """Only the accesses to memory are vectors; the values in between are computed one by one in registers."""
     reads = [i for i, region in enumerate(schedule.get(block).reads) if _is_streamed(schedule.get(block), region)]
     copies = [schedule.cache_read(block, i, "local") for i in reads]
@@ -119,23 +127,26 @@ def _bits(buffer: Any) -> int:
     return int(digits[0]) if digits else ACCESS_BYTES * 8
 
 
-def _is_plain(block: s_tir.SBlock) -> bool:
-    """Whether every value has 32 bits and nothing is chosen by a condition.
-
-    TVM prints vectors of other types, and conditions over vectors, as code that nvcc refuses, or wrongly. Indices are
-    still 64 bits wide here; those of tensors that fit 32 bits are narrowed before code is made of them.
-    """
+def _value_types(block: s_tir.SBlock) -> set[str]:
+    """Of all tensors and values, and of indices."""
     import tvm_ffi
-    from tvm import ir, tirx
+    from tvm import ir
 
-    plain = True
+    types = {str(region.source.dtype) for region in (*block.reads, *block.writes)}
+    tvm_ffi.structural_walk(block.body, (ir.Expr, lambda node: types.add(str(getattr(node.ty, "dtype", "int32")))))
+    return types
 
-    def look(node: Any) -> None:
-        nonlocal plain
-        dtype = str(getattr(node.ty, "dtype", "int32"))
-        plain = plain and dtype in ("float32", "int32", "int64") and not isinstance(node, tirx.Select)
 
-    if any(str(region.source.dtype) not in ("float32", "int32") for region in (*block.reads, *block.writes)):
-        return False
-    tvm_ffi.structural_walk(block.body, (ir.Expr, look))
-    return plain
+def _holds_int64(block: s_tir.SBlock) -> bool:
+    """Whether a tensor does."""
+    return any(str(region.source.dtype) == "int64" for region in (*block.reads, *block.writes))
+
+
+def _chooses(block: s_tir.SBlock) -> bool:
+    """Whether a value or an index depends on a condition."""
+    import tvm_ffi
+    from tvm import tirx
+
+    found: list[Any] = []
+    tvm_ffi.structural_walk(block.body, (tirx.Select, found.append))
+    return bool(found)
