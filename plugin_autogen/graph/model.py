@@ -715,10 +715,10 @@ def _same_versions(graph: onnx.GraphProto, proto: onnx.ModelProto) -> onnx.Model
 
 
 def _onnx_inference(proto: onnx.ModelProto, warnings: list[str]) -> onnx.ModelProto:
-    from onnx import shape_inference
+    from plugin_autogen.shape_inference import infer_shapes
 
     try:
-        return shape_inference.infer_shapes(proto, data_prop=True)
+        return infer_shapes(proto)
     except Exception as error:
         warnings.append(f"ONNX's shape inference failed: {shorten(error, 200)}")
         return proto

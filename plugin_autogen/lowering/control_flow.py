@@ -363,10 +363,10 @@ def _types(model: onnx.ModelProto) -> dict[str, tuple[int | str | None, ...]]:
     """Shapes by tensor name, as far as ONNX infers them; None for an unknown dimension."""
     import contextlib
 
-    import onnx.shape_inference
+    from plugin_autogen.shape_inference import infer_shapes
 
     with contextlib.suppress(Exception):  # what cannot be inferred stays unknown
-        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        model = infer_shapes(model)
     shapes: dict[str, tuple[int | str | None, ...]] = {i.name: tuple(i.dims) for i in model.graph.initializer}
     for info in (*model.graph.value_info, *model.graph.input, *model.graph.output):
         if info.type.HasField("tensor_type") and info.type.tensor_type.HasField("shape"):

@@ -106,10 +106,10 @@ class _TypesOf:
     """Types of the model's tensors as ONNX infers them, symbolic dimensions as the TIR variables of the inputs."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        import onnx.shape_inference
+        from plugin_autogen.shape_inference import infer_shapes
 
         with contextlib.suppress(Exception):  # inference is an aid here: what it leaves open is not checked
-            model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+            model = infer_shapes(model)
         self._infos = {v.name: v for v in (*model.graph.value_info, *model.graph.input, *model.graph.output)}
         self.symbols: dict[str, tirx.Var] = {}
         self.borders: dict[str, TensorType] = {}
