@@ -203,10 +203,11 @@ def _run(
     architectures = resolve(options.architectures, toolchain)
     extraction = extract(model, requests, options.release, allow_symbolic=True, ranges=dynamic.ranges)
 
+    oldest = min(architectures.oldest, options.release.oldest_arch)
     lowered: dict[str, _Lowered] = {}
     for i, subgraph in enumerate(extraction.subgraphs):
         progress(f"lowering {subgraph.name}", i, len(extraction.subgraphs))
-        lowered[subgraph.name] = _lower(subgraph, options.check, architectures.oldest)
+        lowered[subgraph.name] = _lower(subgraph, options.check, oldest)
     plans = {name: result.plan for name, result in lowered.items()}
 
     with _staging(options.plugin_dir) as staging:

@@ -29,6 +29,8 @@ class Release:
         interface: the plugin interface used there.
         border_types: element types that a tensor between a plugin and the network may have. V2 plugins take neither
             bool nor int64 (NvInferRuntimePlugin.h, `supportsFormatCombination`); no network has uint8 inside.
+        oldest_arch: compute capability (53 for 5.3) of the oldest GPU that its plugins' source must compile for: 8.2
+            runs on Jetson Nano, and no wheel's nvcc can be told of it.
         version: the minor release that the user named, (8, 5): it decides what its parser takes, and nothing else.
     """
 
@@ -36,6 +38,7 @@ class Release:
     title: str
     interface: Interface
     border_types: frozenset[ElementType]
+    oldest_arch: int = 75
     version: tuple[int, int] | None = None
 
     def takes(self, dtype: ElementType) -> bool:
@@ -48,7 +51,7 @@ _V3_TYPES = _V2_TYPES | {dtypes.BFLOAT16, dtypes.INT64, dtypes.BOOL, dtypes.FLOA
 RELEASES: dict[str, Release] = {
     release.key: release
     for release in (
-        Release("8", "TensorRT 8.2 to 8.6", Interface.V2, _V2_TYPES),
+        Release("8", "TensorRT 8.2 to 8.6", Interface.V2, _V2_TYPES, oldest_arch=53),
         Release("10", "TensorRT 10", Interface.V3, _V3_TYPES),
         Release("11", "TensorRT 11", Interface.V3, _V3_TYPES),
         Release("rtx", "TensorRT-RTX 1.7", Interface.V3, _V3_TYPES),

@@ -553,3 +553,19 @@ def test_tensor_cores_stay_away_from_gpus_without_them() -> None:
     rule = RULES["tensor_cores"]
     assert rule.apply(function, cuda_target()) is not None
     assert rule.apply(function, cuda_target(72)) is None
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if "reduction in parts" in case.rules])
+def test_long_reductions_of_few_outputs_take_a_kernel_more(name: str) -> None:
+    whole, parts = _plan(name, Reduction(busy_threads=0)), _plan(name, RULES["reduction in parts"])
+    assert whole is not None and parts is not None
+    assert len(launches(parts.steps)) == len(launches(whole.steps)) + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "access"), [("map_tail", "float4"), ("map_tail_half", "uint4"), ("map_tail_int8", "int2")]
+)
+def test_elementwise_functions_store_vectors(name: str, access: str) -> None:
+    plan = _plan(name, RULES["elementwise"])
+    assert plan is not None
+    assert f"*({access}*)(result_ptr" in plan.source

@@ -10,6 +10,8 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
+from plugin_autogen.schedule.inlining import inlined
+
 if TYPE_CHECKING:
     from tvm import s_tir, tirx
     from tvm.target import Target
@@ -36,15 +38,9 @@ class Elementwise:
         self._few_elements = few_elements
 
     def apply(self, function: tirx.PrimFunc, target: Target) -> tirx.PrimFunc | None:
-        from tvm import s_tir
-        from tvm.s_tir.dlight.analysis import normalize_prim_func
-        from tvm.s_tir.dlight.base import try_inline
-
-        schedule = s_tir.Schedule(function)
-        blocks = normalize_prim_func(schedule)
-        if blocks is None:
+        if (found := inlined(function)) is None:
             return None
-        blocks = try_inline(schedule, blocks)
+        schedule, blocks = found
         if len(blocks) != 1 or set(blocks[0].dom_kind()) != {"S"}:
             return None
         block = blocks[0].block_rv

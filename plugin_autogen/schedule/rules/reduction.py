@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from plugin_autogen.schedule.inlining import inlined
+
 if TYPE_CHECKING:
     from tvm import s_tir, tirx
     from tvm.target import Target
@@ -39,15 +41,9 @@ class Reduction:
         self._busy_threads = busy_threads
 
     def apply(self, function: tirx.PrimFunc, target: Target) -> tirx.PrimFunc | None:
-        from tvm import s_tir
-        from tvm.s_tir.dlight.analysis import normalize_prim_func
-        from tvm.s_tir.dlight.base import try_inline
-
-        schedule = s_tir.Schedule(function)
-        blocks = normalize_prim_func(schedule)
-        if blocks is None:
+        if (found := inlined(function)) is None:
             return None
-        blocks = try_inline(schedule, blocks)
+        schedule, blocks = found
         if not any("R" in block.dom_kind() for block in blocks) or any("O" in block.dom_kind() for block in blocks):
             return None
         for info in blocks:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from plugin_autogen.schedule.inlining import inlined
+
 if TYPE_CHECKING:
     from tvm import tirx
     from tvm.target import Target
@@ -34,15 +36,9 @@ class ShortRows:
         self._fewest_rows = fewest_rows
 
     def apply(self, function: tirx.PrimFunc, target: Target) -> tirx.PrimFunc | None:
-        from tvm import s_tir
-        from tvm.s_tir.dlight.analysis import normalize_prim_func
-        from tvm.s_tir.dlight.base import try_inline
-
-        schedule = s_tir.Schedule(function)
-        blocks = normalize_prim_func(schedule)
-        if blocks is None:
+        if (found := inlined(function)) is None:
             return None
-        blocks = try_inline(schedule, blocks)
+        schedule, blocks = found
         kinds = blocks[0].dom_kind()
         leading = len(kinds) - len(kinds.lstrip("S"))
         if kinds != "S" * leading + "R" * (len(kinds) - leading) or not 0 < leading < len(kinds) or len(blocks) < 2:
