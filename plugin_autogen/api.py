@@ -10,6 +10,7 @@ from plugin_autogen import pipeline, releases
 from plugin_autogen.graph.selection import Selection
 from plugin_autogen.graph.shapes import Range, ShapeRange, ShapeRanges, batch_range
 from plugin_autogen.pipeline import Check, GenerationResult, Options, PluginReport, Progress
+from plugin_autogen.tuning import Tracker, Tuning
 
 __all__ = [
     "Check",
@@ -18,6 +19,8 @@ __all__ = [
     "Range",
     "ShapeRange",
     "ShapeRanges",
+    "Tracker",
+    "Tuning",
     "generate",
     "onnx2plugin",
 ]
@@ -83,6 +86,7 @@ def generate(
     jobs: int | None = None,
     converters: Sequence[str | os.PathLike[str]] = (),
     shapes: ShapeRanges | None = None,
+    tuning: Tuning | None = None,
     progress: Progress = lambda what, done, total: None,
 ) -> GenerationResult:
     """Generates plugins for the selected nodes, and the model that uses them.
@@ -107,6 +111,7 @@ def generate(
         converters: Python files with converters (`plugin_autogen.converter`) and onnxscript functions; they are run.
         shapes: ranges of dynamic dimensions; None: the model's own shapes. Its dynamic dimensions without a range may
             have any size.
+        tuning: time candidates for faster schedules, or use those of an earlier search; None: default schedules.
         progress: called with what is being done, the number of parts done, and the number of parts.
 
     Raises:
@@ -124,6 +129,7 @@ def generate(
         jobs=jobs,
         converters=tuple(map(Path, converters)),
         shapes=shapes or ShapeRanges(),
+        tuning=tuning,
     )
     selection = Selection(
         tuple(node_names or ()), tuple(node_types or ()), plugin_names or {}, tuple(subgraphs), auto, fuse

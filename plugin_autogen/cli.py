@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from plugin_autogen.errors import PluginAutogenError, one_line, shorten
+from plugin_autogen.errors import PluginAutogenError, SelectionError, one_line, shorten
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from plugin_autogen.graph.shapes import ShapeRange, ShapeRanges
     from plugin_autogen.inspection import Inspection
     from plugin_autogen.pipeline import GenerationResult
+    from plugin_autogen.tuning import Tuning
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
@@ -129,6 +130,7 @@ def _add_generate_arguments(parser: argparse.ArgumentParser) -> None:
     add("--tensorrt_home", metavar="DIR", help="TensorRT with its headers (default: TENSORRT_HOME, system, our own)")
     add("--check", choices=["off", "cpu"], default="cpu", help="compare numbers with ONNX Runtime (default: cpu)")
     _add_converters_argument(parser)
+    _add_tuning_arguments(parser)
     add("--jobs", type=_positive, metavar="N", help="compilers that run at once (default: number of CPUs)")
     add("--json", action="store_true", help="print the result as JSON instead of a table")
     add("-v", "--verbose", action="store_true", help="log what each stage decides")
@@ -183,6 +185,47 @@ def _add_shape_arguments(parser: argparse.ArgumentParser) -> None:
     add("-min", "--min_batchsize", type=int, metavar="N", help="smallest batch (default 1)")
     add("-max", "--max_batchsize", type=int, metavar="N", help="largest batch (default 256)")
     add("-opt", "--optimize_batchsize", type=int, metavar="N", help="most usual batch (default 128)")
+
+
+def _add_tuning_arguments(parser: argparse.ArgumentParser) -> None:
+    from plugin_autogen.tuning import DEFAULT_TRIALS
+
+    add = parser.add_argument_group(
+        "tuning",
+        "Times candidates for each kernel on a GPU and keeps the fastest. Records stay in the database: an interrupted "
+        "search goes on where it was, and --tuning_db alone uses what it found, without a GPU.",
+    ).add_argument
+    add(
+        "--tune",
+        type=_positive,
+        nargs="?",
+        const=DEFAULT_TRIALS,
+        metavar="TRIALS",
+        help=f"candidates to time for each TIR function (default: {DEFAULT_TRIALS})",
+    )
+    add("--tuning_db", metavar="DIR", help="the database (default with --tune: one a device, in the user's cache)")
+    add("--rpc_tracker", metavar="HOST:PORT", help="TVM's RPC tracker: tune on a board that is registered there")
+    add("--rpc_key", metavar="KEY", help="the board's key at the tracker, such as jetson-orin")
+    add("--rpc_cpu", metavar="TRIPLE", help="the board's CPU, such as aarch64-linux-gnu (default: this machine's)")
+
+
+def _tuning(arguments: argparse.Namespace) -> Tuning | None:
+    from plugin_autogen.tuning import Tracker, Tuning
+
+    remote = [arguments.rpc_tracker, arguments.rpc_key, arguments.rpc_cpu]
+    if arguments.tune is None:
+        if any(value is not None for value in remote):
+            raise SelectionError("--rpc_tracker, --rpc_key and --rpc_cpu are for tuning: give --tune too")
+        return None if arguments.tuning_db is None else Tuning(0, Path(arguments.tuning_db))
+    database = None if arguments.tuning_db is None else Path(arguments.tuning_db)
+    if arguments.rpc_tracker is None and arguments.rpc_key is None and arguments.rpc_cpu is None:
+        return Tuning(arguments.tune, database)
+    if arguments.rpc_tracker is None or arguments.rpc_key is None:
+        raise SelectionError("a board needs both --rpc_tracker and --rpc_key")
+    host, _, port = arguments.rpc_tracker.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise SelectionError(f"--rpc_tracker takes HOST:PORT, not '{one_line(arguments.rpc_tracker)}'")
+    return Tuning(arguments.tune, database, Tracker(host, int(port), arguments.rpc_key), arguments.rpc_cpu)
 
 
 def _shape_ranges(arguments: argparse.Namespace) -> ShapeRanges:
@@ -243,6 +286,7 @@ def _generate(arguments: argparse.Namespace) -> int:
             jobs=arguments.jobs,
             converters=arguments.converters,
             shapes=_shape_ranges(arguments),
+            tuning=_tuning(arguments),
             progress=progress,
         )
     if arguments.json:
@@ -253,8 +297,6 @@ def _generate(arguments: argparse.Namespace) -> int:
 
 
 def _is_true(text: str | None) -> bool:
-    from plugin_autogen.errors import SelectionError
-
     lowered = (text or "false").strip().lower()
     if lowered not in ("true", "1", "yes", "false", "0", "no"):
         raise SelectionError(f"-dynamic takes true or false, not '{one_line(text)}'")
@@ -353,6 +395,8 @@ def _print_result(result: GenerationResult) -> None:
             f"{plugin.seconds:.1f}",
         )
     _print_table(table)
+    if any(plugin.tuned for plugin in result.plugins):
+        print(f"tuned      {sum(plugin.tuned for plugin in result.plugins)} TIR functions")
     print(f"model      {one_line(result.model)}")
     for library in result.libraries[:8]:
         print(f"library    {one_line(library)}")

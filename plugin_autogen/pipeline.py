@@ -19,6 +19,7 @@ from plugin_autogen.codegen.plan import KernelPlan, PluginPlan, launches
 from plugin_autogen.errors import OutputError, PluginAutogenError, SelectionError, UnsupportedError, shorten
 from plugin_autogen.graph.shapes import ShapeRange, ShapeRanges, profile_options
 from plugin_autogen.releases import Release
+from plugin_autogen.tuning import Tuning
 
 if TYPE_CHECKING:
     import onnx
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from plugin_autogen.graph.model import Model
     from plugin_autogen.graph.selection import Selection
     from plugin_autogen.graph.subgraph import Subgraph
+    from plugin_autogen.tuning.choose import Choose
     from plugin_autogen.verify.cpu import CheckResult
 
 
@@ -54,6 +56,7 @@ class Options:
         jobs: compilers that run at once; None: the number of CPUs.
         converters: Python files with the user's own converters and onnxscript functions.
         shapes: ranges of dynamic dimensions.
+        tuning: the search for faster schedules, or what an earlier one chose; None: default schedules.
     """
 
     release: Release
@@ -66,6 +69,7 @@ class Options:
     jobs: int | None = None
     converters: tuple[Path, ...] = ()
     shapes: ShapeRanges = field(default_factory=ShapeRanges)
+    tuning: Tuning | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class PluginReport:
         nodes: names of the nodes that it replaces.
         operators: their ONNX operators, each once.
         kernels: number of CUDA kernels.
+        tuned: how many of its TIR functions have a schedule that tuning found.
         launches: kernel launches of one enqueue; None where a loop bound is known only at run time.
         input_types: element types at the border.
         output_types: likewise.
@@ -90,6 +95,7 @@ class PluginReport:
     nodes: tuple[str, ...]
     operators: tuple[str, ...]
     kernels: int
+    tuned: int
     launches: int | None
     input_types: tuple[str, ...]
     output_types: tuple[str, ...]
@@ -138,6 +144,7 @@ Progress = Callable[[str, int, int], None]
 @dataclass(frozen=True)
 class _Lowered:
     plan: PluginPlan
+    tuned: int
     check: CheckResult | None
     seconds: float = field(compare=False)
 
@@ -179,6 +186,7 @@ def _run(
     from plugin_autogen.graph.rewrite import rewrite, save_model
     from plugin_autogen.graph.selection import select
     from plugin_autogen.lowering.custom import output_types
+    from plugin_autogen.tuning.choose import chooser
 
     start = time.monotonic()
     _check_paths(input_model, output_model, options)
@@ -201,13 +209,14 @@ def _run(
     toolchain = find_toolchain(options.cuda_home)
     headers = find_tensorrt_headers(options.release, options.tensorrt_home)
     architectures = resolve(options.architectures, toolchain)
+    choose = chooser(options.tuning, toolchain, options.jobs, progress) if options.tuning is not None else None
     extraction = extract(model, requests, options.release, allow_symbolic=True, ranges=dynamic.ranges)
 
     oldest = min(architectures.oldest, options.release.oldest_arch)
     lowered: dict[str, _Lowered] = {}
     for i, subgraph in enumerate(extraction.subgraphs):
         progress(f"lowering {subgraph.name}", i, len(extraction.subgraphs))
-        lowered[subgraph.name] = _lower(subgraph, options.check, oldest)
+        lowered[subgraph.name] = _lower(subgraph, options.check, oldest, choose)
     plans = {name: result.plan for name, result in lowered.items()}
 
     with _staging(options.plugin_dir) as staging:
@@ -250,12 +259,16 @@ def _refused_nodes(model: Model, selection: Selection, release: Release) -> list
 
 
 def build_plugin_plan(
-    subgraph: Subgraph, check: Check, oldest_arch: int | None = None
-) -> tuple[PluginPlan, CheckResult | None]:
-    """One subgraph through lowering, the check of numbers, scheduling and planning.
+    subgraph: Subgraph, check: Check, oldest_arch: int | None = None, choose: Choose | None = None
+) -> tuple[PluginPlan, CheckResult | None, int]:
+    """One subgraph through lowering, the check of numbers, tuning, scheduling and planning.
 
     Args:
         oldest_arch: the oldest compute capability (75 for 7.5) that the kernels must run on; None: the default.
+        choose: gives what tuning chose; None: default schedules.
+
+    Returns:
+        The plan, the errors of the check, and how many of its TIR functions have a schedule that tuning found.
 
     Raises:
         UnsupportedError, CheckError: without the name of the user's node; `run` adds it.
@@ -264,7 +277,8 @@ def build_plugin_plan(
     from plugin_autogen.lowering.importer import import_subgraph
     from plugin_autogen.lowering.legalize import legalize, to_calls
     from plugin_autogen.schedule.default import schedule_module
-    from plugin_autogen.schedule.target import cuda_target
+    from plugin_autogen.schedule.rules.tuned import Tuned
+    from plugin_autogen.schedule.target import COMMON_ARCH, cuda_target
     from plugin_autogen.verify.cpu import check_on_cpu
     from plugin_autogen.verify.reference import has_reference
 
@@ -274,21 +288,22 @@ def build_plugin_plan(
     target = cuda_target(oldest_arch)
     calls = to_calls(legalize(module, target), target)
     largest = {s: r.max for s, r in subgraph.ranges.items() if r.max is not None}
-    functions = schedule_module(calls, target, largest)
+    rules = [Tuned(choose(calls, target), oldest_arch or COMMON_ARCH)] if choose is not None else []
+    functions = schedule_module(calls, target, largest, rules)
     plan = build_plan(subgraph, calls, functions, module.symbols, target)
-    return PluginPlan(subgraph.name, (plan,)), result
+    return PluginPlan(subgraph.name, (plan,)), result, sum(f.rule == Tuned.name for f in functions.values())
 
 
-def _lower(subgraph: Subgraph, check: Check, oldest_arch: int) -> _Lowered:
+def _lower(subgraph: Subgraph, check: Check, oldest_arch: int, choose: Choose | None) -> _Lowered:
     start = time.monotonic()
     try:
-        plan, result = build_plugin_plan(subgraph, check, oldest_arch)
+        plan, result, tuned = build_plugin_plan(subgraph, check, oldest_arch, choose)
     except PluginAutogenError as error:
         raise type(error)(f"{_blamed(subgraph, error.node)}: {error}") from error
     except Exception as error:  # whatever TVM raises past our own checks must still name the node
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise UnsupportedError(f"{_blamed(subgraph)}: cannot be lowered: {shorten(lines[-1], 300)}") from error
-    return _Lowered(plan, result, time.monotonic() - start)
+    return _Lowered(plan, tuned, result, time.monotonic() - start)
 
 
 def _blamed(subgraph: Subgraph, node: str | None = None) -> str:
@@ -450,6 +465,7 @@ def _report(extraction: Extraction, subgraph: Subgraph, lowered: _Lowered) -> Pl
         nodes=tuple(n for use in extraction.uses if use.plugin == subgraph.name for n in use.node_names),
         operators=tuple(dict.fromkeys(subgraph.op_types)),
         kernels=len(plan.kernels),
+        tuned=lowered.tuned,
         launches=_launch_count(plan),
         input_types=tuple(t.border_dtype.name for t in subgraph.inputs),
         output_types=tuple(t.border_dtype.name for t in subgraph.outputs),

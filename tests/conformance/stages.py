@@ -80,7 +80,7 @@ def plugin(name: str, release: Release, keep: Path | None = None) -> str:
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
         scratch = Path(folder)
         extraction = extract_whole(case, release, scratch)
-        plan, _ = build_plugin_plan(extraction.subgraphs[0], Check.OFF)
+        plan, *_ = build_plugin_plan(extraction.subgraphs[0], Check.OFF)
         test = PluginTest(case, extraction)
         if message := test.wrong_types():
             return message
