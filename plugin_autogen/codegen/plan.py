@@ -9,7 +9,8 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Union
 
 from plugin_autogen.codegen import expr as ex
@@ -164,6 +165,16 @@ class PluginPlan:
             for constant in plan.constants:
                 digest.update(constant.data)
         return digest.hexdigest()[:16]
+
+
+def with_equal_limits(plans: Sequence[KernelPlan]) -> tuple[KernelPlan, ...]:
+    """The plans as variants of one plugin: each dimension with the smallest limit that a plan has for it."""
+
+    def merged(dimension: Dimension) -> Dimension:
+        limits = [d.limit for p in plans for d in p.dimensions if d.symbol == dimension.symbol and d.limit is not None]
+        return replace(dimension, limit=min(limits, default=None))
+
+    return tuple(replace(plan, dimensions=tuple(map(merged, plan.dimensions))) for plan in plans)
 
 
 def launches(steps: tuple[Step, ...]) -> list[Launch]:

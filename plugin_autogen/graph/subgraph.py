@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from plugin_autogen.dtypes import ElementType
+from plugin_autogen.dtypes import FLOAT32, ElementType
 from plugin_autogen.graph.shapes import Range
 
 if TYPE_CHECKING:
@@ -65,3 +65,19 @@ class Subgraph:
     node_names: tuple[str, ...]
     op_types: tuple[str, ...]
     ranges: Mapping[str, Range] = field(default_factory=dict)
+
+    def in_precision(self, dtype: ElementType) -> Subgraph | None:
+        """The same computation with its float32 borders in a narrower type; None where it has none.
+
+        Another type's border stays, also where float32 carries a double: nothing may get narrower twice.
+        """
+
+        def narrowed(tensor: BorderTensor) -> BorderTensor:
+            if tensor.dtype != FLOAT32 or tensor.encoding is not Encoding.SAME:
+                return tensor
+            return replace(tensor, border_dtype=dtype, encoding=Encoding.CAST)
+
+        inputs, outputs = tuple(map(narrowed, self.inputs)), tuple(map(narrowed, self.outputs))
+        if (inputs, outputs) == (self.inputs, self.outputs):
+            return None
+        return replace(self, inputs=inputs, outputs=outputs)

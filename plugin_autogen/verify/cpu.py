@@ -12,6 +12,7 @@ from plugin_autogen.errors import CheckError, shorten
 from plugin_autogen.graph.subgraph import BorderTensor, Encoding, Subgraph
 from plugin_autogen.lowering.importer import RelaxModule
 from plugin_autogen.lowering.legalize import legalize
+from plugin_autogen.lowering.precision import with_borders
 from plugin_autogen.verify.compare import Difference, difference
 from plugin_autogen.verify.inputs import random_inputs
 from plugin_autogen.verify.reference import reference_outputs
@@ -128,7 +129,7 @@ def compiled_for_cpu(
     from tvm import relax
 
     target = tvm.target.Target("llvm")
-    executable = relax.build(legalize(relax_module, target), target=target)
+    executable = relax.build(with_borders(legalize(relax_module, target), subgraph), target=target)
     machine = relax.VirtualMachine(executable, tvm.cpu())
 
     def run(inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
