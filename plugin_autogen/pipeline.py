@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from plugin_autogen import dtypes
 from plugin_autogen.codegen import expr as ex
-from plugin_autogen.codegen.plan import KernelPlan, PluginPlan, launches, with_equal_limits
+from plugin_autogen.codegen.plan import KernelPlan, PluginPlan, as_variants, launches
 from plugin_autogen.dtypes import ElementType
 from plugin_autogen.errors import OutputError, PluginAutogenError, SelectionError, UnsupportedError, shorten
 from plugin_autogen.graph.shapes import ShapeRange, ShapeRanges, profile_options
@@ -304,8 +304,8 @@ def build_plugin_plan(
     for variant in variants:
         calls = to_calls(with_borders(legalized, variant), target)
         functions = schedule_module(calls, target, largest)
-        plans.append(build_plan(variant, calls, functions, module.symbols, target))
-    return PluginPlan(subgraph.name, with_equal_limits(plans)), results
+        plans.append(build_plan(variant, calls, functions, module.symbols, target, module.reshapes))
+    return PluginPlan(subgraph.name, as_variants(plans)), results
 
 
 def _lower(subgraph: Subgraph, options: Options, oldest_arch: int) -> _Lowered:

@@ -141,6 +141,14 @@ inline bool checkDimension(int32_t tensor, int32_t axis, int64_t given, int64_t 
     {
         return true;
     }
+    if (kStaticDimensions[tensor][axis] < 0)
+    {
+        logError(kPluginName, "dimension %d of %s %d is %lld, it must be %lld, for the dimensions of the other tensors",
+            static_cast<int>(axis), tensor < kNbInputs ? "input" : "output",
+            static_cast<int>(tensor < kNbInputs ? tensor : tensor - kNbInputs), static_cast<long long>(given),
+            static_cast<long long>(expected));
+        return false;
+    }
     logError(kPluginName, "dimension %d of %s %d is %lld, the plugin was generated for %lld: regenerate it",
         static_cast<int>(axis), tensor < kNbInputs ? "input" : "output",
         static_cast<int>(tensor < kNbInputs ? tensor : tensor - kNbInputs), static_cast<long long>(given),
@@ -285,7 +293,7 @@ inline bool bindShapes(
         inputs[t] = &in[t].dims;
     }
     readSymbols(inputs, symbols);
-    if (!checkLimits(symbols))
+    if (!checkLimits(symbols) || !checkSizes(symbols))
     {
         return false;
     }

@@ -66,6 +66,29 @@ struct SymbolSource
     int64_t limit;
 };
 
+// How two sizes go together.
+enum class SizeRelation : int32_t
+{
+    kEqual,
+    kEqualOrOne, // the first one may be 1
+    kAtMost,     // the first one is not larger
+};
+
+// Compares two sizes that ONNX wants to go together; a line in the log where they do not.
+inline bool checkSize(
+    char const* plugin, int64_t size, int64_t other, SizeRelation relation, char const* source, char const* reason)
+{
+    if (size == other || (relation == SizeRelation::kEqualOrOne && size == 1)
+        || (relation == SizeRelation::kAtMost && size < other))
+    {
+        return true;
+    }
+    logError(plugin, "%s is %lld, it must be %s%lld%s, %s", source, static_cast<long long>(size),
+        relation == SizeRelation::kAtMost ? "at most " : "", static_cast<long long>(other),
+        relation == SizeRelation::kEqualOrOne ? " or 1" : "", reason);
+    return false;
+}
+
 // One implementation of the plugin. `types` holds inputs, then outputs.
 struct Variant
 {

@@ -1,7 +1,8 @@
 """From a `PluginPlan` to C++ and CUDA sources, and the project that builds a library of them.
 
 Whatever there is to decide is decided here; the templates hold loops and substitutions. Of the plan's names, only those
-of the plugin and of its kernels reach C++; symbols and loop variables are renamed, tensors are counted.
+of the plugin and of its kernels reach C++; symbols and loop variables are renamed, tensors are counted, and named in
+messages alone, escaped.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from plugin_autogen.codegen.plan import (
     Launch,
     Loop,
     PluginPlan,
+    Relation,
     Space,
     Step,
     TensorSpec,
@@ -45,6 +47,12 @@ CONSTANT_ALIGNMENT = 256
 
 MAX_CONSTANT_BYTES = 1 << 30
 """Beyond this, code and data of the library come too far apart for the addresses that compilers use by default."""
+
+_RELATIONS = {
+    Relation.EQUAL: "SizeRelation::kEqual",
+    Relation.EQUAL_OR_ONE: "SizeRelation::kEqualOrOne",
+    Relation.AT_MOST: "SizeRelation::kAtMost",
+}
 
 INTERFACE_HEADERS = ("nvinfer_interface.h", "nvinfer_plugin_v2.h", "nvinfer_plugin_v3.h")
 
@@ -140,6 +148,12 @@ def _usage(library: str, release: Release) -> list[str]:
 def _check_identifier(name: str, what: str) -> None:
     if not _IDENTIFIER.fullmatch(name):
         raise PluginAutogenError(f"{what} name {shorten(repr(name))} is no C identifier: use letters, digits and _")
+
+
+def _c_string(text: str) -> str:
+    """A C string literal; what is no plain ASCII letter, digit or sign becomes an octal escape, and means nothing."""
+    plain = (chr(b) if 32 <= b < 127 and chr(b) not in '"\\?' else f"\\{b:03o}" for b in text.encode())
+    return f'"{"".join(plain)}"'
 
 
 def _creator(plugin: str) -> str:
@@ -301,6 +315,21 @@ class _Renderer:
             "symbol_sources": ", ".join(sources) or "{0, 0, INT64_MAX}",
             "symbol_lines": self._symbol_lines(d for t in self.tensors for d in t.shape),
             "shape_lines": shapes,
+            "requirement_symbol_lines": self._symbol_lines(e for r in default.requirements for e in (r.size, r.other)),
+            "requirements": [
+                {
+                    "size": self._cpp(r.size),
+                    "other": self._cpp(r.other),
+                    "relation": _RELATIONS[r.relation],
+                    "size_source": _c_string(self._source(r.size)),
+                    "reason": _c_string(
+                        "which the plugin was generated for"
+                        if isinstance(r.other, Const)
+                        else f"for {self._source(r.other)}"
+                    ),
+                }
+                for r in default.requirements
+            ],
             "output_lines": outputs,
             "variants": [self._variant_context(i, v) for i, v in enumerate(self.plan.variants)],
             "constant_symbols": [f"{self.name}_constants"] if self.blob else [],
@@ -324,6 +353,18 @@ class _Renderer:
     @staticmethod
     def _file(index: int, suffix: str) -> str:
         return f"kernels_{index}.{suffix}" if index else f"kernels.{suffix}"
+
+    def _source(self, size: Expr) -> str:
+        """Where a size comes from, for a message: the dimensions of inputs in it."""
+        if isinstance(size, Const):
+            return "a size that the plugin was generated for"
+        places = [
+            f"dimension {d.axis} of input {d.input} ({shorten(self.plan.default.inputs[d.input].name, 40)})"
+            for d in self.plan.default.dimensions
+            if d.symbol in ex.symbols_of(size)
+        ]
+        given = " and ".join(places)
+        return given if isinstance(size, Symbol) else f"a size given by {given}"
 
     # Expressions
 

@@ -569,7 +569,9 @@ class _Rewriter:
     def _result(self, index: int, value: Any) -> Any:
         new = self._argument(value)
         wanted = self._outputs.get(index)
-        return self._cast(new, wanted) if wanted is not None and dtype_of(new) != wanted else new
+        if wanted is None or dtype_of(new) == wanted:
+            return new
+        return self._cast(new, wanted) if constant_value(new) is None else _constant(new, wanted)
 
     def _emit_call(self, call: _Call, value: Any) -> Any:
         from tvm import relax

@@ -22,14 +22,12 @@ def _model(path: Path) -> Path:
 
 
 def _generated(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], *more: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: str
 ) -> tuple[Path, dict[str, dict[str, object]], str, str]:
     """The rewritten model, the plugins by the operator they stand for, the next command, and the warnings."""
     output = tmp_path / "out.onnx"
-    code = onnx_to_plugin_main(
-        ["-i", str(_model(tmp_path / "in.onnx")), "-o", str(output), "-n", "float", "integer"]
-        + ["--library", "both", "--arch", "sm_80", "--json", *more]
-    )
+    options = f"-n float integer --library both --arch sm_80 --json {more}"
+    code = onnx_to_plugin_main(f"-i {_model(tmp_path / 'in.onnx')} -o {output} {options}".split())
     captured = capsys.readouterr()
     assert code == 0, captured.err
     result = json.loads(captured.out)
@@ -37,7 +35,7 @@ def _generated(
 
 
 def test_a_real_builder_takes_either_type(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    output, plugins, command, warnings = _generated(tmp_path, capsys, "--tensorrt", "rtx", "--precision", "fp16")
+    output, plugins, _, warnings = _generated(tmp_path, capsys, "--tensorrt rtx --precision fp16")
     mish, bits = plugins["Mish"], plugins["BitwiseNot"]
     assert (mish["precision"], bits["precision"], bits["narrow_check"]) == ("float16", None, None)
     assert isinstance(mish["narrow_check"], dict) and mish["narrow_check"]["relative"] < 1e-2
@@ -53,7 +51,7 @@ def test_a_real_builder_takes_either_type(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_trtexec_is_told_that_it_may_choose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _, plugins, command, warnings = _generated(tmp_path, capsys, "--tensorrt", "8", "--precision", "fp16")
+    _, plugins, command, warnings = _generated(tmp_path, capsys, "--tensorrt 8 --precision fp16")
     assert plugins["Mish"]["precision"] == "float16"
     assert "--fp16" in command
     assert "leaves types" not in warnings
@@ -61,8 +59,7 @@ def test_trtexec_is_told_that_it_may_choose(tmp_path: Path, capsys: pytest.Captu
 
 def test_tensorrt_8_has_no_bfloat16(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = onnx_to_plugin_main(
-        ["-i", str(_model(tmp_path / "in.onnx")), "-o", str(tmp_path / "out.onnx"), "-n", "float"]
-        + ["--tensorrt", "8", "--precision", "bf16"]
+        f"-i {_model(tmp_path / 'in.onnx')} -o {tmp_path}/out.onnx -n float --tensorrt 8 --precision bf16".split()
     )
     assert code == 1
     assert capsys.readouterr().err.splitlines() == [
