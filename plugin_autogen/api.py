@@ -85,6 +85,7 @@ def generate(
     converters: Sequence[str | os.PathLike[str]] = (),
     shapes: ShapeRanges | None = None,
     precision: str = "fp32",
+    specialize: bool = False,
     progress: Progress = lambda what, done, total: None,
 ) -> GenerationResult:
     """Generates plugins for the selected nodes, and the model that uses them.
@@ -111,6 +112,8 @@ def generate(
             have any size.
         precision: "fp16" or "bf16": plugins with float32 at their borders get kernels for that type there too,
             all of these borders together, for TensorRT to choose; "fp32": float32 alone.
+        specialize: plugins with dynamic shapes that have ranges get kernels for the best sizes beside those for all; which
+            ones run is decided when the inputs are known.
         progress: called with what is being done, the number of parts done, and the number of parts.
 
     Raises:
@@ -129,6 +132,7 @@ def generate(
         converters=tuple(map(Path, converters)),
         shapes=shapes or ShapeRanges(),
         precision=_precision(precision),
+        specialize=specialize,
     )
     selection = Selection(
         tuple(node_names or ()), tuple(node_types or ()), plugin_names or {}, tuple(subgraphs), auto, fuse

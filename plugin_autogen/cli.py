@@ -181,6 +181,11 @@ def _add_shape_arguments(parser: argparse.ArgumentParser) -> None:
     add("--optShapes", metavar="SHAPES", help="most usual shapes (default: maxShapes)")
     add("--maxShapes", metavar="SHAPES", help="largest shapes (default: optShapes)")
     add(
+        "--specialize",
+        action="store_true",
+        help="kernels for the most usual shapes beside those for all; the shapes at hand decide which ones run",
+    )
+    add(
         "-dynamic",
         "--dynamic_batchsize",
         metavar="BOOL",
@@ -251,6 +256,7 @@ def _generate(arguments: argparse.Namespace) -> int:
             converters=arguments.converters,
             shapes=_shape_ranges(arguments),
             precision=arguments.precision,
+            specialize=arguments.specialize,
             progress=progress,
         )
     if arguments.json:

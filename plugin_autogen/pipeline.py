@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +57,7 @@ class Options:
         converters: Python files with the user's own converters and onnxscript functions.
         shapes: ranges of dynamic dimensions.
         precision: the narrower type (float16, bfloat16) in which plugins offer their float32 borders too; None: none.
+        specialize: plugins with dynamic shapes get kernels for the best sizes beside those for all.
     """
 
     release: Release
@@ -70,6 +71,7 @@ class Options:
     converters: tuple[Path, ...] = ()
     shapes: ShapeRanges = field(default_factory=ShapeRanges)
     precision: ElementType | None = None
+    specialize: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ class PluginReport:
         check: the errors against the reference; None with `--check off`, and for an operator that nothing else knows.
         precision: the narrower type that its float32 borders may have instead, all of them; None where there is none.
         narrow_check: the errors of the kernels for that type, as `check`.
+        optimum: with `--specialize`, the sizes of dynamic dimensions that kernels of their own are made for, in the
+            order of the inputs; None where there are none.
         seconds: of lowering, scheduling and checking; compilation is counted for the libraries.
     """
 
@@ -104,6 +108,7 @@ class PluginReport:
     check: CheckResult | None
     precision: str | None
     narrow_check: CheckResult | None
+    optimum: tuple[int, ...] | None
     seconds: float
 
 
@@ -249,6 +254,7 @@ def _run(
                 *dynamic.warnings,
                 *extraction.warnings,
                 *_precision_warnings(extraction, options),
+                *_specialization_warnings(extraction, options),
                 headers.note,
             )
             if w
@@ -269,13 +275,18 @@ def _refused_nodes(model: Model, selection: Selection, release: Release) -> list
 
 
 def build_plugin_plan(
-    subgraph: Subgraph, check: Check, oldest_arch: int | None = None, precision: ElementType | None = None
+    subgraph: Subgraph,
+    check: Check,
+    oldest_arch: int | None = None,
+    precision: ElementType | None = None,
+    specialize: bool = False,
 ) -> tuple[PluginPlan, tuple[CheckResult, ...]]:
     """One subgraph through lowering, the check of numbers, scheduling and planning.
 
     Args:
         oldest_arch: the oldest compute capability (75 for 7.5) that the kernels must run on; None: the default.
         precision: the type of a second variant's borders where the first one's are float32; None: one variant alone.
+        specialize: each of these variants gets another one for the sizes of `subgraph.optimum`, where there are such.
 
     Returns:
         the plan, and what the check of each variant said; nothing where there is no reference, or no check is wanted.
@@ -283,6 +294,22 @@ def build_plugin_plan(
     Raises:
         UnsupportedError, CheckError: without the name of the user's node; `run` adds it.
     """
+    narrow = subgraph.in_precision(precision) if precision is not None else None
+    variants = [subgraph] if narrow is None else [subgraph, narrow]
+    plans, results = _build_variants(variants, check, oldest_arch)
+    optimum = subgraph.optimum if specialize else None
+    if optimum is not None:
+        made, found = _build_variants([variant.at_sizes(optimum) for variant in variants], check, oldest_arch)
+        sizes = tuple(optimum[symbol] for symbol in optimum)
+        plans += [replace(plan, sizes=sizes) for plan in made]
+        results += found
+    return PluginPlan(subgraph.name, as_variants(plans)), tuple(results)
+
+
+def _build_variants(
+    variants: Sequence[Subgraph], check: Check, oldest_arch: int | None
+) -> tuple[list[KernelPlan], list[CheckResult]]:
+    """The plans of subgraphs that differ in the types of their borders alone, and their checks."""
     from plugin_autogen.codegen.plan_builder import build_plan
     from plugin_autogen.lowering.importer import import_subgraph
     from plugin_autogen.lowering.legalize import legalize, to_calls
@@ -292,26 +319,25 @@ def build_plugin_plan(
     from plugin_autogen.verify.cpu import check_on_cpu
     from plugin_autogen.verify.reference import has_reference
 
-    narrow = subgraph.in_precision(precision) if precision is not None else None
-    variants = [subgraph] if narrow is None else [subgraph, narrow]
-    module = import_subgraph(subgraph)
-    checked = check is Check.CPU and has_reference(subgraph.model)
-    results = tuple(check_on_cpu(variant, module) for variant in variants if checked)
+    first = variants[0]
+    module = import_subgraph(first)
+    checked = check is Check.CPU and has_reference(first.model)
+    results = [check_on_cpu(variant, module) for variant in variants if checked]
     target = cuda_target(oldest_arch)
     legalized = legalize(module, target)
-    largest = {s: r.max for s, r in subgraph.ranges.items() if r.max is not None}
+    largest = {s: r.max for s, r in first.ranges.items() if r.max is not None}
     plans = []
     for variant in variants:
         calls = to_calls(with_borders(legalized, variant), target)
         functions = schedule_module(calls, target, largest)
         plans.append(build_plan(variant, calls, functions, module.symbols, target, module.reshapes))
-    return PluginPlan(subgraph.name, as_variants(plans)), results
+    return plans, results
 
 
 def _lower(subgraph: Subgraph, options: Options, oldest_arch: int) -> _Lowered:
     start = time.monotonic()
     try:
-        plan, results = build_plugin_plan(subgraph, options.check, oldest_arch, options.precision)
+        plan, results = build_plugin_plan(subgraph, options.check, oldest_arch, options.precision, options.specialize)
     except PluginAutogenError as error:
         raise type(error)(f"{_blamed(subgraph, error.node)}: {error}") from error
     except Exception as error:  # whatever TVM raises past our own checks must still name the node
@@ -346,6 +372,16 @@ def _precision_warnings(extraction: Extraction, options: Options) -> list[str]:
             f"rewritten model's tensors around a plugin are {wanted} (put Casts there, or use ModelOpt AutoCast)"
         )
     return warnings
+
+
+def _specialization_warnings(extraction: Extraction, options: Options) -> list[str]:
+    """One line for each plugin whose dynamic dimensions have no best size."""
+    return [
+        f'plugin "{s.name}" ({shorten(", ".join(dict.fromkeys(s.op_types)), 80)}) has dynamic dimensions without a '
+        "range, so no optimum to be specialized for: give --minShapes, --optShapes and --maxShapes"
+        for s in extraction.subgraphs
+        if options.specialize and s.optimum is None and any(isinstance(d, str) for t in s.inputs for d in t.shape)
+    ]
 
 
 def _blamed(subgraph: Subgraph, node: str | None = None) -> str:
@@ -516,7 +552,8 @@ def _report(extraction: Extraction, subgraph: Subgraph, lowered: _Lowered) -> Pl
         constant_bytes=sum(len(c.data) for c in plan.constants),
         check=lowered.checks[0] if lowered.checks else None,
         precision=min(narrow, default=None),
-        narrow_check=lowered.checks[1] if len(lowered.checks) > 1 else None,
+        narrow_check=lowered.checks[1] if narrow and lowered.checks else None,
+        optimum=next((v.sizes for v in variants if v.sizes is not None), None),
         seconds=lowered.seconds,
     )
 

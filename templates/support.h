@@ -89,10 +89,12 @@ inline bool checkSize(
     return false;
 }
 
-// One implementation of the plugin. `types` holds inputs, then outputs.
+// One implementation of the plugin. `types` holds inputs, then outputs; `sizes` the values of all symbols that it is made
+// for, or nullptr where it takes any.
 struct Variant
 {
     nvinfer1::DataType const* types;
+    int64_t const* sizes;
     int64_t (*workspaceBytes)(int64_t const* symbols);
     int32_t (*prepare)();
     int32_t (*enqueue)(int64_t const* symbols, void const* const* inputs, void* const* outputs, void* constants,

@@ -147,7 +147,8 @@ class KernelPlan:
     """One implementation of the plugin: its border types, kernels, and the steps that `enqueue` takes.
 
     `source` is CUDA C++ that defines `kernels` and includes what it needs. `requirements` hold for every input that
-    `steps` may run on.
+    `steps` may run on. `sizes` has the value of each symbol of the plugin that they are made for, in the order of the
+    plugin's dimensions; None: any. A plan with sizes has no symbols of its own.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -159,6 +160,7 @@ class KernelPlan:
     steps: tuple[Step, ...]
     source: str = field(repr=False)
     requirements: tuple[Requirement, ...] = ()
+    sizes: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,8 @@ class PluginPlan:
     """A plugin: one or several plans of the same computation, the default first.
 
     Variants agree in the number, ranks and shapes of inputs and outputs, in `dimensions` and `requirements`; border
-    types, kernels and workspace may differ.
+    types, kernels and workspace may differ. One that is made for certain `sizes` has numbers in its shapes, and runs in
+    the place of another one with the same types when the inputs have these sizes.
     """
 
     name: str
@@ -255,5 +258,6 @@ def to_json(plan: KernelPlan) -> dict[str, Any]:
         "workspace": ex.to_json(plan.workspace),
         "kernels": [{"name": k.name, "parameters": list(k.parameters)} for k in plan.kernels],
         "steps": [step(s) for s in plan.steps],
+        "sizes": None if plan.sizes is None else list(plan.sizes),
         "requirements": [[ex.to_json(r.size), r.relation.value, ex.to_json(r.other)] for r in plan.requirements],
     }

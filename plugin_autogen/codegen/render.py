@@ -219,6 +219,8 @@ class _Renderer:
 
     def _check(self) -> None:
         _check_identifier(self.name, "plugin")
+        if self.plan.default.sizes is not None:
+            raise PluginAutogenError(f"plugin {self.name}: its default is made for certain sizes alone")
         if not self.plan.default.outputs:
             raise PluginAutogenError(f"plugin {self.name}: it has no output")
         for dimension in self.plan.default.dimensions:
@@ -231,8 +233,14 @@ class _Renderer:
     def _check_variant(self, variant: KernelPlan) -> None:
         default = self.plan.default
         tensors = variant.inputs + variant.outputs
-        same = len(variant.inputs) == len(default.inputs) and variant.dimensions == default.dimensions
-        if not same or [t.shape for t in tensors] != [t.shape for t in self.tensors]:
+        wanted = [t.shape for t in self.tensors]
+        dimensions = default.dimensions
+        if variant.sizes is not None:
+            values = dict(zip(self.symbols, variant.sizes, strict=True))
+            wanted = [tuple(Const(ex.evaluate(d, values)) for d in shape) for shape in wanted]
+            dimensions = ()
+        same = len(variant.inputs) == len(default.inputs) and variant.dimensions == dimensions
+        if not same or [t.shape for t in tensors] != wanted:
             raise PluginAutogenError(f"plugin {self.name}: its variants differ in their tensors' shapes")
         for tensor in tensors:
             if len(tensor.shape) > MAX_RANK:
@@ -341,6 +349,7 @@ class _Renderer:
         return {
             "index": index,
             "file": self._file(index, "cu"),
+            "sizes": None if variant.sizes is None else ", ".join(f"INT64_C({size})" for size in variant.sizes),
             "types": [t.dtype.tensorrt for t in variant.inputs + variant.outputs],
             "workspace": self._cpp(variant.workspace),
             "workspace_symbol_lines": self._symbol_lines([variant.workspace]),

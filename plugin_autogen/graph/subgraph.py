@@ -66,6 +66,30 @@ class Subgraph:
     op_types: tuple[str, ...]
     ranges: Mapping[str, Range] = field(default_factory=dict)
 
+    def at_sizes(self, sizes: Mapping[str, int]) -> Subgraph:
+        """The same computation for these sizes of its symbolic dimensions alone."""
+        import onnx
+
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
+        for info in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+            for dim in info.type.tensor_type.shape.dim:
+                if dim.dim_param in sizes:
+                    dim.dim_value = sizes[dim.dim_param]
+
+        def fixed(tensor: BorderTensor) -> BorderTensor:
+            return replace(tensor, shape=tuple(sizes.get(d, d) if isinstance(d, str) else d for d in tensor.shape))
+
+        inputs, outputs = tuple(map(fixed, self.inputs)), tuple(map(fixed, self.outputs))
+        return replace(self, model=model, inputs=inputs, outputs=outputs, ranges={})
+
+    @property
+    def optimum(self) -> dict[str, int] | None:
+        """The sizes of all symbolic dimensions to be fastest at; None where there are none, or ranges are missing."""
+        symbols = dict.fromkeys(d for t in self.inputs for d in t.shape if isinstance(d, str))
+        known = {s: self.ranges[s].opt for s in symbols if s in self.ranges and self.ranges[s].max is not None}
+        return known if known and len(known) == len(symbols) else None
+
     def in_precision(self, dtype: ElementType) -> Subgraph | None:
         """The same computation with its float32 borders in a narrower type; None where it has none.
 

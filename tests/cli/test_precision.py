@@ -13,6 +13,8 @@ from plugin_autogen.cli import onnx_to_plugin_main
 from plugin_autogen.engine.build import build_engine
 from tests.models import FLOAT, INT32, model, node
 
+SHAPES = "--specialize --minShapes=x:1x8 --optShapes=x:2x8 --maxShapes=x:4x8"
+
 
 def _model(path: Path) -> Path:
     nodes = [node("Mish", "x", "y", "float"), node("BitwiseNot", "i", "j", "integer")]
@@ -51,8 +53,9 @@ def test_a_real_builder_takes_either_type(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_trtexec_is_told_that_it_may_choose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _, plugins, command, warnings = _generated(tmp_path, capsys, "--tensorrt 8 --precision fp16")
+    _, plugins, command, warnings = _generated(tmp_path, capsys, f"--tensorrt 8 --precision fp16 {SHAPES}")
     assert plugins["Mish"]["precision"] == "float16"
+    assert (plugins["Mish"]["optimum"], plugins["BitwiseNot"]["optimum"]) == ([2], None)
     assert "--fp16" in command
     assert "leaves types" not in warnings
 
