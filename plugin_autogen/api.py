@@ -112,7 +112,7 @@ def generate(
             have any size.
         precision: "fp16" or "bf16": plugins with float32 at their borders get kernels for that type there too,
             all of these borders together, for TensorRT to choose; "fp32": float32 alone.
-        specialize: plugins with dynamic shapes that have ranges get kernels for the best sizes beside those for all; which
+        specialize: plugins with dynamic shapes in ranges get kernels for the best sizes beside those for all; which
             ones run is decided when the inputs are known.
         progress: called with what is being done, the number of parts done, and the number of parts.
 

@@ -18,7 +18,7 @@ from plugin_autogen import dtypes
 from plugin_autogen.codegen import expr as ex
 from plugin_autogen.codegen.plan import KernelPlan, PluginPlan, as_variants, launches
 from plugin_autogen.dtypes import ElementType
-from plugin_autogen.errors import OutputError, PluginAutogenError, SelectionError, UnsupportedError, shorten
+from plugin_autogen.errors import CheckError, OutputError, PluginAutogenError, SelectionError, UnsupportedError, shorten
 from plugin_autogen.graph.shapes import ShapeRange, ShapeRanges, profile_options
 from plugin_autogen.releases import Release
 
@@ -254,6 +254,7 @@ def _run(
                 *dynamic.warnings,
                 *extraction.warnings,
                 *_precision_warnings(extraction, options),
+                *_operand_warnings(lowered),
                 *_specialization_warnings(extraction, options),
                 headers.note,
             )
@@ -307,7 +308,7 @@ def build_plugin_plan(
 
 
 def _build_variants(
-    variants: Sequence[Subgraph], check: Check, oldest_arch: int | None
+    subgraphs: Sequence[Subgraph], check: Check, oldest_arch: int | None
 ) -> tuple[list[KernelPlan], list[CheckResult]]:
     """The plans of subgraphs that differ in the types of their borders alone, and their checks."""
     from plugin_autogen.codegen.plan_builder import build_plan
@@ -319,10 +320,19 @@ def _build_variants(
     from plugin_autogen.verify.cpu import check_on_cpu
     from plugin_autogen.verify.reference import has_reference
 
-    first = variants[0]
+    variants, first = list(subgraphs), subgraphs[0]
     module = import_subgraph(first)
     checked = check is Check.CPU and has_reference(first.model)
-    results = [check_on_cpu(variant, module) for variant in variants if checked]
+    results = []
+    for i, variant in enumerate(variants if checked else []):
+        try:
+            results.append(check_on_cpu(variant, module))
+        except CheckError:
+            if not i:
+                raise
+            # What is an operand inside may be larger than float16 can hold.
+            variants[i] = replace(variant, narrow_operands=False)
+            results.append(replace(check_on_cpu(variants[i], module), wide_operands=True))
     target = cuda_target(oldest_arch)
     legalized = legalize(module, target)
     largest = {s: r.max for s, r in first.ranges.items() if r.max is not None}
@@ -372,6 +382,15 @@ def _precision_warnings(extraction: Extraction, options: Options) -> list[str]:
             f"rewritten model's tensors around a plugin are {wanted} (put Casts there, or use ModelOpt AutoCast)"
         )
     return warnings
+
+
+def _operand_warnings(lowered: Mapping[str, _Lowered]) -> list[str]:
+    return [
+        f'plugin "{name}": operands of its matrix products stay float32, without tensor cores: with float16 ones the '
+        "numbers are wrong (values inside may be too large for it)"
+        for name, result in lowered.items()
+        if any(check.wide_operands for check in result.checks)
+    ]
 
 
 def _specialization_warnings(extraction: Extraction, options: Options) -> list[str]:

@@ -55,7 +55,8 @@ class Subgraph:
     `model` is an ONNX model of its own: inputs and outputs in ONNX's types (never the border types), every constant an
     initializer, shapes of all tensors stated (inner ones as far as known), ir_version and opsets those of the original
     model, local functions included. `inputs` and `outputs` follow the order of the model's graph inputs and outputs.
-    `ranges` has the sizes of symbolic dimensions, of those about which something is known.
+    `ranges` has the sizes of symbolic dimensions, of those about which something is known. `narrow_operands` says
+    whether operands of matrix products inside may have the narrower type of the borders.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Subgraph:
     node_names: tuple[str, ...]
     op_types: tuple[str, ...]
     ranges: Mapping[str, Range] = field(default_factory=dict)
+    narrow_operands: bool = True
 
     def at_sizes(self, sizes: Mapping[str, int]) -> Subgraph:
         """The same computation for these sizes of its symbolic dimensions alone."""

@@ -44,7 +44,8 @@ def with_borders(module: tvm.IRModule, subgraph: Subgraph) -> tvm.IRModule:
         return module
     from tvm import relax
 
-    return _Rewriter(relax.transform.RewriteDataflowReshape()(module), inputs, outputs).run()
+    module = relax.transform.RewriteDataflowReshape()(module)
+    return _Rewriter(module, inputs, outputs, subgraph.narrow_operands).run()
 
 
 def _narrowed(values: Sequence[Any], wanted: Sequence[str]) -> dict[int, str]:
@@ -386,7 +387,9 @@ class _Call:
 class _Rewriter:
     """Decides which tensors of `main` are narrow, and writes it anew."""
 
-    def __init__(self, module: tvm.IRModule, inputs: Mapping[int, str], outputs: Mapping[int, str]) -> None:
+    def __init__(
+        self, module: tvm.IRModule, inputs: Mapping[int, str], outputs: Mapping[int, str], narrow_operands: bool
+    ) -> None:
         self._module = module
         self._main = module["main"]
         self._outputs = outputs
@@ -406,7 +409,7 @@ class _Rewriter:
         self._dtype = dtypes.pop()
         assert not dtypes, "the borders of a variant have one narrow type"
         self._narrow_moved()
-        if self._dtype == MATRIX_TYPE:
+        if self._dtype == MATRIX_TYPE and narrow_operands:
             self._narrow_operands()
 
     def _call(self, binding: Any) -> _Call | None:

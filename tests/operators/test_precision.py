@@ -210,6 +210,16 @@ def test_weights_beyond_float16_stay_float32() -> None:
     assert {c.dtype for c in plan.variants[1].constants} == {dtypes.FLOAT32}
 
 
+def test_operands_beyond_float16_stay_float32() -> None:
+    """The product of matrices is small, its operands are not."""
+    nodes = [node("Mul", "x big", "l"), node("MatMul", "l w", "m"), node("Mul", "m small", "y")]
+    constants = {"w": _random(32, 32), "big": np.float32([1e5]), "small": np.float32([1e-5])}
+    case = Case(nodes, {"x": _random(32, 32)}, {"y": (FLOAT, (32, 32))}, constants)
+    plan, checks = build_plugin_plan(case.subgraph(), Check.CPU, precision=dtypes.FLOAT16)
+    assert [c.wide_operands for c in checks] == [False, True]
+    assert TENSOR_CORES not in plan.variants[1].source
+
+
 def test_a_plugin_without_float32_has_one_variant() -> None:
     case = Case([node("Abs", "x", "y")], {"x": np.arange(4)}, {"y": (INT64, (4,))}, {})
     plan, checks = build_plugin_plan(case.subgraph(), Check.CPU, precision=dtypes.FLOAT16)
