@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from plugin_autogen import pipeline, releases
+from plugin_autogen import dtypes, pipeline, releases
+from plugin_autogen.errors import SelectionError, shorten
 from plugin_autogen.graph.selection import Selection
 from plugin_autogen.graph.shapes import Range, ShapeRange, ShapeRanges, batch_range
 from plugin_autogen.pipeline import Check, GenerationResult, Options, PluginReport, Progress
@@ -87,6 +88,8 @@ def generate(
     converters: Sequence[str | os.PathLike[str]] = (),
     shapes: ShapeRanges | None = None,
     tuning: Tuning | None = None,
+    precision: str = "fp32",
+    specialize: bool = False,
     progress: Progress = lambda what, done, total: None,
 ) -> GenerationResult:
     """Generates plugins for the selected nodes, and the model that uses them.
@@ -112,6 +115,10 @@ def generate(
         shapes: ranges of dynamic dimensions; None: the model's own shapes. Its dynamic dimensions without a range may
             have any size.
         tuning: time candidates for faster schedules, or use those of an earlier search; None: default schedules.
+        precision: "fp16" or "bf16": plugins with float32 at their borders get kernels for that type there too,
+            all of these borders together, for TensorRT to choose; "fp32": float32 alone.
+        specialize: plugins with dynamic shapes in ranges get kernels for the best sizes beside those for all; which
+            ones run is decided when the inputs are known.
         progress: called with what is being done, the number of parts done, and the number of parts.
 
     Raises:
@@ -130,11 +137,22 @@ def generate(
         converters=tuple(map(Path, converters)),
         shapes=shapes or ShapeRanges(),
         tuning=tuning,
+        precision=_precision(precision),
+        specialize=specialize,
     )
     selection = Selection(
         tuple(node_names or ()), tuple(node_types or ()), plugin_names or {}, tuple(subgraphs), auto, fuse
     )
     return pipeline.run(Path(input_model), output, options, selection, progress)
+
+
+PRECISIONS = {"fp32": None, "fp16": dtypes.FLOAT16, "bf16": dtypes.BFLOAT16}
+
+
+def _precision(name: str) -> dtypes.ElementType | None:
+    if name not in PRECISIONS:
+        raise SelectionError(f"unknown precision {shorten(name, 40)!r}: choose one of {', '.join(PRECISIONS)}")
+    return PRECISIONS[name]
 
 
 def default_release() -> releases.Release:

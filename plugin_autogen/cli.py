@@ -129,6 +129,13 @@ def _add_generate_arguments(parser: argparse.ArgumentParser) -> None:
     add("--cuda_home", metavar="DIR", help="CUDA toolkit (default: CUDA_HOME, PATH, wheels, /usr/local/cuda)")
     add("--tensorrt_home", metavar="DIR", help="TensorRT with its headers (default: TENSORRT_HOME, system, our own)")
     add("--check", choices=["off", "cpu"], default="cpu", help="compare numbers with ONNX Runtime (default: cpu)")
+    add(
+        "--precision",
+        choices=["fp32", "fp16", "bf16"],
+        default="fp32",
+        help="fp16, bf16: float32 plugins also take and give all their float32 tensors in that type, with kernels for "
+        "it, and TensorRT chooses (default: fp32)",
+    )
     _add_converters_argument(parser)
     _add_tuning_arguments(parser)
     add("--jobs", type=_positive, metavar="N", help="compilers that run at once (default: number of CPUs)")
@@ -175,6 +182,11 @@ def _add_shape_arguments(parser: argparse.ArgumentParser) -> None:
     add("--minShapes", metavar="SHAPES", help=f"smallest shapes of any tensors: {shapes} (default: optShapes)")
     add("--optShapes", metavar="SHAPES", help="most usual shapes (default: maxShapes)")
     add("--maxShapes", metavar="SHAPES", help="largest shapes (default: optShapes)")
+    add(
+        "--specialize",
+        action="store_true",
+        help="kernels for the most usual shapes beside those for all; the shapes at hand decide which ones run",
+    )
     add(
         "-dynamic",
         "--dynamic_batchsize",
@@ -287,6 +299,8 @@ def _generate(arguments: argparse.Namespace) -> int:
             converters=arguments.converters,
             shapes=_shape_ranges(arguments),
             tuning=_tuning(arguments),
+            precision=arguments.precision,
+            specialize=arguments.specialize,
             progress=progress,
         )
     if arguments.json:
@@ -385,13 +399,15 @@ def _print_result(result: GenerationResult) -> None:
         table.add_row(
             one_line(plugin.name),
             one_line(", ".join(plugin.operators)),
-            f"{_types(plugin.input_types)} -> {_types(plugin.output_types)}",
+            f"{_types(plugin.input_types)} -> {_types(plugin.output_types)}"
+            + (f", or {plugin.precision}" if plugin.precision is not None else ""),
             str(len(plugin.nodes)),
             str(plugin.kernels),
             "dynamic" if plugin.launches is None else str(plugin.launches),
             "dynamic" if plugin.workspace_bytes is None else _bytes(plugin.workspace_bytes),
             _bytes(plugin.constant_bytes),
-            "not checked" if plugin.check is None else f"{plugin.check.relative:.1e}",
+            ", ".join(f"{c.relative:.1e}" for c in (plugin.check, plugin.narrow_check) if c is not None)
+            or "not checked",
             f"{plugin.seconds:.1f}",
         )
     _print_table(table)

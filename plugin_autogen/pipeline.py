@@ -10,13 +10,15 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from plugin_autogen import dtypes
 from plugin_autogen.codegen import expr as ex
-from plugin_autogen.codegen.plan import KernelPlan, PluginPlan, launches
-from plugin_autogen.errors import OutputError, PluginAutogenError, SelectionError, UnsupportedError, shorten
+from plugin_autogen.codegen.plan import KernelPlan, PluginPlan, as_variants, launches
+from plugin_autogen.dtypes import ElementType
+from plugin_autogen.errors import CheckError, OutputError, PluginAutogenError, SelectionError, UnsupportedError, shorten
 from plugin_autogen.graph.shapes import ShapeRange, ShapeRanges, profile_options
 from plugin_autogen.releases import Release
 from plugin_autogen.tuning import Tuning
@@ -57,6 +59,8 @@ class Options:
         converters: Python files with the user's own converters and onnxscript functions.
         shapes: ranges of dynamic dimensions.
         tuning: the search for faster schedules, or what an earlier one chose; None: default schedules.
+        precision: the narrower type (float16, bfloat16) in which plugins offer their float32 borders too; None: none.
+        specialize: plugins with dynamic shapes get kernels for the best sizes beside those for all.
     """
 
     release: Release
@@ -70,6 +74,8 @@ class Options:
     converters: tuple[Path, ...] = ()
     shapes: ShapeRanges = field(default_factory=ShapeRanges)
     tuning: Tuning | None = None
+    precision: ElementType | None = None
+    specialize: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,10 @@ class PluginReport:
         workspace_bytes: None where it depends on dynamic dimensions.
         constant_bytes: of the tensors that live on the device.
         check: the errors against the reference; None with `--check off`, and for an operator that nothing else knows.
+        precision: the narrower type that its float32 borders may have instead, all of them; None where there is none.
+        narrow_check: the errors of the kernels for that type, as `check`.
+        optimum: with `--specialize`, the sizes of dynamic dimensions that kernels of their own are made for, in the
+            order of the inputs; None where there are none.
         seconds: of lowering, scheduling and checking; compilation is counted for the libraries.
     """
 
@@ -102,6 +112,9 @@ class PluginReport:
     workspace_bytes: int | None
     constant_bytes: int
     check: CheckResult | None
+    precision: str | None
+    narrow_check: CheckResult | None
+    optimum: tuple[int, ...] | None
     seconds: float
 
 
@@ -144,8 +157,7 @@ Progress = Callable[[str, int, int], None]
 @dataclass(frozen=True)
 class _Lowered:
     plan: PluginPlan
-    tuned: int
-    check: CheckResult | None
+    checks: tuple[CheckResult, ...]
     seconds: float = field(compare=False)
 
 
@@ -189,6 +201,7 @@ def _run(
     from plugin_autogen.tuning.choose import chooser
 
     start = time.monotonic()
+    _check_precision(options)
     _check_paths(input_model, output_model, options)
     progress("reading the model", 0, 1)
     model = load_model(input_model, functions, output_types)
@@ -216,7 +229,7 @@ def _run(
     lowered: dict[str, _Lowered] = {}
     for i, subgraph in enumerate(extraction.subgraphs):
         progress(f"lowering {subgraph.name}", i, len(extraction.subgraphs))
-        lowered[subgraph.name] = _lower(subgraph, options.check, oldest, choose)
+        lowered[subgraph.name] = _lower(subgraph, options, oldest, choose)
     plans = {name: result.plan for name, result in lowered.items()}
 
     with _staging(options.plugin_dir) as staging:
@@ -242,9 +255,21 @@ def _run(
         ),
         node_plugins={node: use.plugin for use in extraction.uses for node in use.node_names},
         release=options.release.key,
-        warnings=tuple(w for w in (*model.warnings, *dynamic.warnings, *extraction.warnings, headers.note) if w),
+        warnings=tuple(
+            w
+            for w in (
+                *model.warnings,
+                *dynamic.warnings,
+                *extraction.warnings,
+                *_precision_warnings(extraction, options),
+                *_operand_warnings(lowered),
+                *_specialization_warnings(extraction, options),
+                headers.note,
+            )
+            if w
+        ),
         seconds=time.monotonic() - start,
-        command=_engine_command(output_model, paths, options.release, dynamic.profile),
+        command=_engine_command(output_model, paths, options, dynamic.profile),
     )
 
 
@@ -259,51 +284,139 @@ def _refused_nodes(model: Model, selection: Selection, release: Release) -> list
 
 
 def build_plugin_plan(
-    subgraph: Subgraph, check: Check, oldest_arch: int | None = None, choose: Choose | None = None
-) -> tuple[PluginPlan, CheckResult | None, int]:
+    subgraph: Subgraph,
+    check: Check,
+    oldest_arch: int | None = None,
+    precision: ElementType | None = None,
+    specialize: bool = False,
+    choose: Choose | None = None,
+) -> tuple[PluginPlan, tuple[CheckResult, ...]]:
     """One subgraph through lowering, the check of numbers, tuning, scheduling and planning.
 
     Args:
         oldest_arch: the oldest compute capability (75 for 7.5) that the kernels must run on; None: the default.
+        precision: the type of a second variant's borders where the first one's are float32; None: one variant alone.
+        specialize: each of these variants gets another one for the sizes of `subgraph.optimum`, where there are such.
         choose: gives what tuning chose; None: default schedules.
 
     Returns:
-        The plan, the errors of the check, and how many of its TIR functions have a schedule that tuning found.
+        the plan, and what the check of each variant said; nothing where there is no reference, or no check is wanted.
 
     Raises:
         UnsupportedError, CheckError: without the name of the user's node; `run` adds it.
     """
+    narrow = subgraph.in_precision(precision) if precision is not None else None
+    variants = [subgraph] if narrow is None else [subgraph, narrow]
+    plans, results = _build_variants(variants, check, oldest_arch, choose)
+    optimum = subgraph.optimum if specialize else None
+    if optimum is not None:
+        specialized = [variant.at_sizes(optimum) for variant in variants]
+        made, found = _build_variants(specialized, check, oldest_arch, choose)
+        sizes = tuple(optimum[symbol] for symbol in optimum)
+        plans += [replace(plan, sizes=sizes) for plan in made]
+        results += found
+    return PluginPlan(subgraph.name, as_variants(plans)), tuple(results)
+
+
+def _build_variants(
+    subgraphs: Sequence[Subgraph], check: Check, oldest_arch: int | None, choose: Choose | None
+) -> tuple[list[KernelPlan], list[CheckResult]]:
+    """The plans of subgraphs that differ in the types of their borders alone, and their checks."""
     from plugin_autogen.codegen.plan_builder import build_plan
     from plugin_autogen.lowering.importer import import_subgraph
     from plugin_autogen.lowering.legalize import legalize, to_calls
+    from plugin_autogen.lowering.precision import with_borders
     from plugin_autogen.schedule.default import schedule_module
     from plugin_autogen.schedule.rules.tuned import Tuned
     from plugin_autogen.schedule.target import COMMON_ARCH, cuda_target
     from plugin_autogen.verify.cpu import check_on_cpu
     from plugin_autogen.verify.reference import has_reference
 
-    module = import_subgraph(subgraph)
-    checked = check is Check.CPU and has_reference(subgraph.model)
-    result = check_on_cpu(subgraph, module) if checked else None
+    variants, first = list(subgraphs), subgraphs[0]
+    module = import_subgraph(first)
+    checked = check is Check.CPU and has_reference(first.model)
+    results = []
+    for i, variant in enumerate(variants if checked else []):
+        try:
+            results.append(check_on_cpu(variant, module))
+        except CheckError:
+            if not i:
+                raise
+            # What is an operand inside may be larger than float16 can hold.
+            variants[i] = replace(variant, narrow_operands=False)
+            results.append(replace(check_on_cpu(variants[i], module), wide_operands=True))
     target = cuda_target(oldest_arch)
-    calls = to_calls(legalize(module, target), target)
-    largest = {s: r.max for s, r in subgraph.ranges.items() if r.max is not None}
-    rules = [Tuned(choose(calls, target), oldest_arch or COMMON_ARCH)] if choose is not None else []
-    functions = schedule_module(calls, target, largest, rules)
-    plan = build_plan(subgraph, calls, functions, module.symbols, target)
-    return PluginPlan(subgraph.name, (plan,)), result, sum(f.rule == Tuned.name for f in functions.values())
+    legalized = legalize(module, target)
+    largest = {s: r.max for s, r in first.ranges.items() if r.max is not None}
+    plans = []
+    for variant in variants:
+        calls = to_calls(with_borders(legalized, variant), target)
+        rules = [Tuned(choose(calls, target), oldest_arch or COMMON_ARCH)] if choose is not None else []
+        functions = schedule_module(calls, target, largest, rules)
+        plan = build_plan(variant, calls, functions, module.symbols, target, module.reshapes)
+        plans.append(replace(plan, rules=tuple(function.rule for function in functions.values())))
+    return plans, results
 
 
-def _lower(subgraph: Subgraph, check: Check, oldest_arch: int, choose: Choose | None) -> _Lowered:
+def _lower(subgraph: Subgraph, options: Options, oldest_arch: int, choose: Choose | None) -> _Lowered:
     start = time.monotonic()
     try:
-        plan, result, tuned = build_plugin_plan(subgraph, check, oldest_arch, choose)
+        plan, results = build_plugin_plan(
+            subgraph, options.check, oldest_arch, options.precision, options.specialize, choose
+        )
     except PluginAutogenError as error:
         raise type(error)(f"{_blamed(subgraph, error.node)}: {error}") from error
     except Exception as error:  # whatever TVM raises past our own checks must still name the node
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise UnsupportedError(f"{_blamed(subgraph)}: cannot be lowered: {shorten(lines[-1], 300)}") from error
-    return _Lowered(plan, tuned, result, time.monotonic() - start)
+    return _Lowered(plan, results, time.monotonic() - start)
+
+
+def _check_precision(options: Options) -> None:
+    wanted = options.precision
+    if wanted is not None and not options.release.takes(wanted):
+        raise SelectionError(
+            f"--precision: plugins of {options.release.title} cannot have {wanted} at their borders: choose fp16"
+        )
+
+
+def _precision_warnings(extraction: Extraction, options: Options) -> list[str]:
+    """One line for each plugin that `--precision` changes nothing of, and for a TensorRT that does not choose types."""
+    wanted = options.precision
+    if wanted is None:
+        return []
+    narrow = [s.in_precision(wanted) is not None for s in extraction.subgraphs]
+    warnings = [
+        f'plugin "{s.name}" ({shorten(", ".join(dict.fromkeys(s.op_types)), 80)}) has no float32 at its border: '
+        f"there is no {wanted} variant of it"
+        for s, found in zip(extraction.subgraphs, narrow, strict=True)
+        if not found
+    ]
+    if any(narrow) and not options.release.is_weakly_typed:
+        warnings.append(
+            f"{options.release.title} leaves types as the model has them: it takes the {wanted} kernels where the "
+            f"rewritten model's tensors around a plugin are {wanted} (put Casts there, or use ModelOpt AutoCast)"
+        )
+    return warnings
+
+
+def _operand_warnings(lowered: Mapping[str, _Lowered]) -> list[str]:
+    return [
+        f'plugin "{name}": operands of its matrix products stay float32, without tensor cores: with float16 ones the '
+        "numbers are wrong (values inside may be too large for it)"
+        for name, result in lowered.items()
+        if any(check.wide_operands for check in result.checks)
+    ]
+
+
+def _specialization_warnings(extraction: Extraction, options: Options) -> list[str]:
+    """One line for each plugin whose dynamic dimensions have no best size."""
+    return [
+        f'plugin "{s.name}" ({shorten(", ".join(dict.fromkeys(s.op_types)), 80)}) has dynamic dimensions without a '
+        "range, so no optimum to be specialized for: give --minShapes, --optShapes and --maxShapes"
+        for s in extraction.subgraphs
+        if options.specialize and s.optimum is None and any(isinstance(d, str) for t in s.inputs for d in t.shape)
+    ]
 
 
 def _blamed(subgraph: Subgraph, node: str | None = None) -> str:
@@ -459,19 +572,26 @@ def _publish(staging: Path, plugin_dir: Path) -> _Published:
 
 
 def _report(extraction: Extraction, subgraph: Subgraph, lowered: _Lowered) -> PluginReport:
-    plan = lowered.plan.default
+    from plugin_autogen.schedule.rules.tuned import Tuned
+
+    plan, variants = lowered.plan.default, lowered.plan.variants
+    narrow = {t.dtype.name for v in variants[1:] for t in (*v.inputs, *v.outputs)}
+    narrow -= {t.dtype.name for t in (*plan.inputs, *plan.outputs)}
     return PluginReport(
         name=subgraph.name,
         nodes=tuple(n for use in extraction.uses if use.plugin == subgraph.name for n in use.node_names),
         operators=tuple(dict.fromkeys(subgraph.op_types)),
         kernels=len(plan.kernels),
-        tuned=lowered.tuned,
+        tuned=sum(variant.rules.count(Tuned.name) for variant in lowered.plan.variants),
         launches=_launch_count(plan),
         input_types=tuple(t.border_dtype.name for t in subgraph.inputs),
         output_types=tuple(t.border_dtype.name for t in subgraph.outputs),
         workspace_bytes=plan.workspace.value if isinstance(plan.workspace, ex.Const) else None,
         constant_bytes=sum(len(c.data) for c in plan.constants),
-        check=lowered.check,
+        check=lowered.checks[0] if lowered.checks else None,
+        precision=min(narrow, default=None),
+        narrow_check=lowered.checks[1] if narrow and lowered.checks else None,
+        optimum=next((v.sizes for v in variants if v.sizes is not None), None),
         seconds=lowered.seconds,
     )
 
@@ -498,11 +618,12 @@ def _launch_count(plan: KernelPlan) -> int | None:
 
 
 def _engine_command(
-    model: Path, libraries: Sequence[Path], release: Release, profile: Mapping[str, ShapeRange]
+    model: Path, libraries: Sequence[Path], options: Options, profile: Mapping[str, ShapeRange]
 ) -> tuple[str, ...]:
     """The next command: `trtexec`, or ours where the release has no trtexec that loads plugins."""
     shapes = profile_options(profile)
     engine = model.with_suffix(".engine")
+    release = options.release
     if release.key == "rtx":
         return (
             "plugin_autogen",
@@ -518,4 +639,9 @@ def _engine_command(
     # `--plugins` is all that trtexec knows before 8.6; later ones call it deprecated.
     option = "--plugins" if release.key == "8" else "--staticPlugins"
     plugins = (f"{option}={path}" for path in libraries)
-    return ("trtexec", f"--onnx={model}", f"--saveEngine={engine}", *plugins, *shapes)
+    allowed = [_PRECISION_OPTIONS[options.precision]] if options.precision and release.is_weakly_typed else []
+    return ("trtexec", f"--onnx={model}", f"--saveEngine={engine}", *plugins, *allowed, *shapes)
+
+
+_PRECISION_OPTIONS = {dtypes.FLOAT16: "--fp16", dtypes.BFLOAT16: "--bf16"}
+"""What lets trtexec choose a format of that type."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +21,17 @@ from plugin_autogen.codegen.plan import (
     KernelPlan,
     Launch,
     Loop,
+    Relation,
+    Requirement,
     Space,
     Step,
     TensorSpec,
 )
+from plugin_autogen.codegen.requirements import assumptions
 from plugin_autogen.codegen.workspace import Interval, assign_offsets
 from plugin_autogen.errors import UnsupportedError
 from plugin_autogen.graph.subgraph import BorderTensor, Subgraph
+from plugin_autogen.lowering.registry import holds_users_operators
 
 if TYPE_CHECKING:
     import tvm
@@ -45,6 +49,7 @@ def build_plan(
     functions: Mapping[str, LoweredFunction],
     symbols: Mapping[str, tuple[int, int]],
     target: Target,
+    reshapes: Sequence[tuple[Any, Any]] = (),
 ) -> KernelPlan:
     """The plan of one plugin.
 
@@ -54,11 +59,13 @@ def build_plan(
         functions: the scheduled functions that `main` calls.
         symbols: TIR variable of each symbolic dimension → (input, axis).
         target: of the CUDA source.
+        reshapes: numbers of elements that must be equal (`RelaxModule.reshapes`).
 
     Raises:
         UnsupportedError: `main` or a host function does what a plugin cannot, such as a call of TVM's runtime.
     """
-    reader = _Reader(subgraph, functions, symbols)
+    reader = _Reader(subgraph, module, functions, symbols)
+    reader.require_elements(reshapes)
     reader.read_main(module["main"])
     source = _cuda_source(reader.used_kernels, target)
     return reader.finish(source)
@@ -108,9 +115,14 @@ class _Reader:
     """Walks `main` and the host functions it calls."""
 
     def __init__(
-        self, subgraph: Subgraph, functions: Mapping[str, LoweredFunction], symbols: Mapping[str, tuple[int, int]]
+        self,
+        subgraph: Subgraph,
+        module: tvm.IRModule,
+        functions: Mapping[str, LoweredFunction],
+        symbols: Mapping[str, tuple[int, int]],
     ) -> None:
         self._subgraph = subgraph
+        self._module = module
         self._functions = functions
         # 32-bit indices hold for what the ranges promise, no more.
         ranges = subgraph.ranges if any(f.narrow for f in functions.values()) else {}
@@ -125,6 +137,8 @@ class _Reader:
         self._steps: list[_Pending] = []
         self._values: dict[Any, Any] = {}
         self._loops = 0
+        self._requirements: dict[Requirement, None] = {}
+        self._is_strict = not holds_users_operators(subgraph.model)
         self.used_kernels: dict[str, tuple[str, tirx.PrimFunc]] = {}
         """Unique kernel name → (name inside its function, device function)."""
 
@@ -202,11 +216,41 @@ class _Reader:
             raise UnsupportedError(f"the lowering needs '{name}' of TVM's runtime, which a plugin has not got")
         raise UnsupportedError(f"the lowered subgraph holds '{name}', which a plugin cannot execute")
 
+    # sizes that must go together -------------------------------------------------------------------------------------
+
+    def require_elements(self, reshapes: Sequence[tuple[Any, Any]]) -> None:
+        """A reshaped tensor has as many elements as before."""
+        symbols = {d.symbol: ex.Symbol(d.symbol) for d in self._dimensions}
+        for before, after in reshapes:
+            requirement = Requirement(_expr(after, symbols), _expr(before, symbols), Relation.EQUAL)
+            self._requirements[requirement] = None
+
+    def _require_sizes(self, function: tirx.PrimFunc, call: relax.Call, symbols: Mapping[str, Expr]) -> None:
+        """What the function assumes about dimensions, in terms of the plugin's."""
+        from tvm import tirx
+
+        found = assumptions(function, self._is_strict)
+        if not found:
+            return
+        scope: dict[Any, Any] = {}
+        for parameter, argument in zip(function.params, call.args, strict=True):
+            if not hasattr(argument.ty, "shape"):
+                scope[parameter] = _expr(argument, symbols)
+                continue
+            for formal, actual in zip(parameter.ty.shape, argument.ty.shape, strict=True):
+                if isinstance(formal, tirx.Var):
+                    scope[formal] = _expr(actual, symbols)
+        for assumption in found:
+            size, other = (_expr(value, scope) for value in (assumption.size, assumption.other))
+            if size != other:
+                self._requirements[Requirement(size, other, assumption.relation)] = None
+
     # host functions --------------------------------------------------------------------------------------------------
 
     def _call_function(self, call: relax.Call, symbols: Mapping[str, Expr]) -> None:
         name = call.op.name_hint
         function = self._functions[name]
+        self._require_sizes(self._module[call.op], call, symbols)
         scope: dict[Any, _Buffer | Expr] = {}
         if len(call.args) != len(function.host.params):
             raise UnsupportedError(f"the lowered function '{name}' takes scalars from TVM's runtime")
@@ -373,6 +417,7 @@ class _Reader:
             ),
             steps=tuple(map(step_of, self._steps)),
             source=source,
+            requirements=tuple(self._requirements),
         )
 
 

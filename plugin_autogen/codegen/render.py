@@ -1,7 +1,8 @@
 """From a `PluginPlan` to C++ and CUDA sources, and the project that builds a library of them.
 
 Whatever there is to decide is decided here; the templates hold loops and substitutions. Of the plan's names, only those
-of the plugin and of its kernels reach C++; symbols and loop variables are renamed, tensors are counted.
+of the plugin and of its kernels reach C++; symbols and loop variables are renamed, tensors are counted, and named in
+messages alone, escaped.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from plugin_autogen.codegen.plan import (
     Launch,
     Loop,
     PluginPlan,
+    Relation,
     Space,
     Step,
     TensorSpec,
@@ -45,6 +47,12 @@ CONSTANT_ALIGNMENT = 256
 
 MAX_CONSTANT_BYTES = 1 << 30
 """Beyond this, code and data of the library come too far apart for the addresses that compilers use by default."""
+
+_RELATIONS = {
+    Relation.EQUAL: "SizeRelation::kEqual",
+    Relation.EQUAL_OR_ONE: "SizeRelation::kEqualOrOne",
+    Relation.AT_MOST: "SizeRelation::kAtMost",
+}
 
 INTERFACE_HEADERS = ("nvinfer_interface.h", "nvinfer_plugin_v2.h", "nvinfer_plugin_v3.h")
 
@@ -142,6 +150,12 @@ def _check_identifier(name: str, what: str) -> None:
         raise PluginAutogenError(f"{what} name {shorten(repr(name))} is no C identifier: use letters, digits and _")
 
 
+def _c_string(text: str) -> str:
+    """A C string literal; what is no plain ASCII letter, digit or sign becomes an octal escape, and means nothing."""
+    plain = (chr(b) if 32 <= b < 127 and chr(b) not in '"\\?' else f"\\{b:03o}" for b in text.encode())
+    return f'"{"".join(plain)}"'
+
+
 def _creator(plugin: str) -> str:
     return f"{plugin}_creator"
 
@@ -205,6 +219,8 @@ class _Renderer:
 
     def _check(self) -> None:
         _check_identifier(self.name, "plugin")
+        if self.plan.default.sizes is not None:
+            raise PluginAutogenError(f"plugin {self.name}: its default is made for certain sizes alone")
         if not self.plan.default.outputs:
             raise PluginAutogenError(f"plugin {self.name}: it has no output")
         for dimension in self.plan.default.dimensions:
@@ -217,8 +233,14 @@ class _Renderer:
     def _check_variant(self, variant: KernelPlan) -> None:
         default = self.plan.default
         tensors = variant.inputs + variant.outputs
-        same = len(variant.inputs) == len(default.inputs) and variant.dimensions == default.dimensions
-        if not same or [t.shape for t in tensors] != [t.shape for t in self.tensors]:
+        wanted = [t.shape for t in self.tensors]
+        dimensions = default.dimensions
+        if variant.sizes is not None:
+            values = dict(zip(self.symbols, variant.sizes, strict=True))
+            wanted = [tuple(Const(ex.evaluate(d, values)) for d in shape) for shape in wanted]
+            dimensions = ()
+        same = len(variant.inputs) == len(default.inputs) and variant.dimensions == dimensions
+        if not same or [t.shape for t in tensors] != wanted:
             raise PluginAutogenError(f"plugin {self.name}: its variants differ in their tensors' shapes")
         for tensor in tensors:
             if len(tensor.shape) > MAX_RANK:
@@ -301,6 +323,21 @@ class _Renderer:
             "symbol_sources": ", ".join(sources) or "{0, 0, INT64_MAX}",
             "symbol_lines": self._symbol_lines(d for t in self.tensors for d in t.shape),
             "shape_lines": shapes,
+            "requirement_symbol_lines": self._symbol_lines(e for r in default.requirements for e in (r.size, r.other)),
+            "requirements": [
+                {
+                    "size": self._cpp(r.size),
+                    "other": self._cpp(r.other),
+                    "relation": _RELATIONS[r.relation],
+                    "size_source": _c_string(self._source(r.size)),
+                    "reason": _c_string(
+                        "which the plugin was generated for"
+                        if isinstance(r.other, Const)
+                        else f"for {self._source(r.other)}"
+                    ),
+                }
+                for r in default.requirements
+            ],
             "output_lines": outputs,
             "variants": [self._variant_context(i, v) for i, v in enumerate(self.plan.variants)],
             "constant_symbols": [f"{self.name}_constants"] if self.blob else [],
@@ -312,6 +349,7 @@ class _Renderer:
         return {
             "index": index,
             "file": self._file(index, "cu"),
+            "sizes": None if variant.sizes is None else ", ".join(f"INT64_C({size})" for size in variant.sizes),
             "types": [t.dtype.tensorrt for t in variant.inputs + variant.outputs],
             "workspace": self._cpp(variant.workspace),
             "workspace_symbol_lines": self._symbol_lines([variant.workspace]),
@@ -324,6 +362,18 @@ class _Renderer:
     @staticmethod
     def _file(index: int, suffix: str) -> str:
         return f"kernels_{index}.{suffix}" if index else f"kernels.{suffix}"
+
+    def _source(self, size: Expr) -> str:
+        """Where a size comes from, for a message: the dimensions of inputs in it."""
+        if isinstance(size, Const):
+            return "a size that the plugin was generated for"
+        places = [
+            f"dimension {d.axis} of input {d.input} ({shorten(self.plan.default.inputs[d.input].name, 40)})"
+            for d in self.plan.default.dimensions
+            if d.symbol in ex.symbols_of(size)
+        ]
+        given = " and ".join(places)
+        return given if isinstance(size, Symbol) else f"a size given by {given}"
 
     # Expressions
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +32,12 @@ class RelaxModule:
     Attributes:
         module: the IRModule.
         symbols: TIR variable name of each symbolic dimension → (input, axis) that gives its value.
+        reshapes: numbers of elements before and after a reshape, where they are equal for some sizes only.
     """
 
     module: tvm.IRModule
     symbols: Mapping[str, tuple[int, int]]
+    reshapes: tuple[tuple[tirx.Expr, tirx.Expr], ...] = ()
 
 
 def import_subgraph(subgraph: Subgraph) -> RelaxModule:
@@ -52,6 +55,11 @@ def import_subgraph(subgraph: Subgraph) -> RelaxModule:
         info.name: TensorType(tensor.dtype, tuple(tensor.shape))
         for info, tensor in zip(model.graph.output, subgraph.outputs, strict=True)
         if all(isinstance(d, int) for d in tensor.shape)
+    }
+    types.rounded = {
+        info.name: tensor.border_dtype.held_as
+        for info, tensor in zip(model.graph.input, subgraph.inputs, strict=True)
+        if tensor.encoding is Encoding.CAST and tensor.dtype.is_float and tensor.border_dtype.bits < tensor.dtype.bits
     }
     builder = relax.BlockBuilder()
     parameters, symbols = _parameters(subgraph)
@@ -75,7 +83,29 @@ def import_subgraph(subgraph: Subgraph) -> RelaxModule:
             ]
             result = builder.emit_output(relax.Tuple(results))
         builder.emit_func_output(result)
-    return RelaxModule(builder.get(), {str(v.name): place for v, place in symbols.items()})
+    module = builder.get()
+    return RelaxModule(module, {str(v.name): place for v, place in symbols.items()}, tuple(_reshapes(module["main"])))
+
+
+def _reshapes(main: relax.Function) -> Iterator[tuple[tirx.Expr, tirx.Expr]]:
+    """Of each reshape the numbers of elements before and after, unless they are equal for all sizes.
+
+    An axis of size -1 is what division leaves, and may leave a rest.
+    """
+    from tvm import ir, relax, sym, tirx
+
+    analyzer = sym.Analyzer()
+    for block in main.body.blocks:
+        for binding in block.bindings:
+            call = binding.value
+            if not isinstance(call, relax.Call) or call.op != ir.Op.get("relax.reshape"):
+                continue
+            counts: list[Any] = [math.prod(shape_of(x)) for x in (call.args[0], binding.var)]
+            if all(isinstance(n, int) for n in counts):
+                continue
+            before, after = (tirx.const(n, "int64") if isinstance(n, int) else n for n in counts)
+            if not analyzer.can_prove_equal(before, after):
+                yield before, after
 
 
 def lowered_by(
@@ -114,6 +144,8 @@ class _TypesOf:
         self.symbols: dict[str, tirx.Var] = {}
         self.borders: dict[str, TensorType] = {}
         """Outputs of the subgraph: their stated shape bounds results whose size depends on the data."""
+        self.rounded: dict[str, str] = {}
+        """Inputs of the subgraph that crossed the border in a narrower type: that type."""
 
     def __call__(self, name: str) -> TensorType | None:
         if name in self.borders:
@@ -210,6 +242,7 @@ def _convert(
         attributes=_attributes(node),
         outputs=tuple(types(name) if name else None for name in node.output),
         inline=lambda graph, inputs: _inline(builder, model, graph, inputs, values, types),
+        rounded={i: types.rounded[name] for i, name in enumerate(node.input) if name in types.rounded},
     )
     folded = _fold(context, opsets)
     if folded is not None:

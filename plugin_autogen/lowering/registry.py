@@ -11,8 +11,8 @@ import contextlib
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from plugin_autogen.dtypes import ElementType
@@ -47,6 +47,7 @@ class NodeContext:
         attributes: Python values (int, float, str, lists of them, numpy arrays, graphs) by name.
         outputs: the types that ONNX states; None for an output that the node does not have or that is not typed.
         inline: converts a graph that the node has as an attribute, applied to Relax tensors; gives its outputs.
+        rounded: positions of inputs that crossed the plugin's border in a narrower type, and that type's TVM name.
     """
 
     node: onnx.NodeProto
@@ -56,6 +57,7 @@ class NodeContext:
     attributes: dict[str, Any]
     outputs: tuple[TensorType | None, ...]
     inline: Callable[[onnx.GraphProto, Sequence[relax.Expr]], list[relax.Expr]]
+    rounded: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -207,6 +209,14 @@ def find_entry(domain: str, operator: str, opset: int) -> Entry | None:
         if entry.since <= opset:
             return entry
     return None
+
+
+def holds_users_operators(model: onnx.ModelProto) -> bool:
+    """Whether a node of the model, or of its functions, is converted by a converter of the user's."""
+    opsets = {o.domain: o.version for o in model.opset_import}
+    nodes = (*model.graph.node, *(node for function in model.functions for node in function.node))
+    entries = (find_entry(node.domain, node.op_type, opsets.get(node.domain, 1)) for node in nodes)
+    return any(entry is not None and entry.is_users for entry in entries)
 
 
 @contextlib.contextmanager

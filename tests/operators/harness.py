@@ -102,7 +102,7 @@ def lower_and_compare(
     target = cuda_target()
     calls = to_calls(legalize(module, target), target)
     functions = schedule_module(calls, target)
-    plan = build_plan(subgraph, calls, functions, module.symbols, target)
+    plan = build_plan(subgraph, calls, functions, module.symbols, target, module.reshapes)
     lowered = Lowered(actual, plan, tuple(f.rule for f in functions.values()))
     if kernels is not None:
         assert "serial" not in lowered.rules, f"left to one thread: {lowered.rules}"
@@ -184,7 +184,8 @@ def single_node(
     )
     opsets = [onnx.helper.make_opsetid("", opset)]
     if domain:
-        opsets.append(onnx.helper.make_opsetid(domain, {"ai.onnx.ml": 3}.get(domain, 1)))
+        version = {"ai.onnx.ml": 5 if operator == "TreeEnsemble" else 3}.get(domain, 1)
+        opsets.append(onnx.helper.make_opsetid(domain, version))
     model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10)
     feeds = {names[i]: v for i, v in present.items() if i not in constants}
     if expected is None:
