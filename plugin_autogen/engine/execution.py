@@ -44,7 +44,11 @@ def _inputs(worker: Worker, engine: Any) -> dict[str, tuple[int, ...]]:
     """The engine's inputs with the shapes that it is best at."""
     names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
     names = [n for n in names if engine.get_tensor_mode(n) == worker.trt.TensorIOMode.INPUT]
-    return {name: tuple(engine.get_tensor_profile_shape(name, 0)[1]) for name in names}
+    found = {}
+    for name in names:
+        shape = tuple(engine.get_tensor_shape(name))
+        found[name] = shape if -1 not in shape else tuple(engine.get_tensor_profile_shape(name, 0)[1])
+    return found
 
 
 # compare -------------------------------------------------------------------------------------------------------------
