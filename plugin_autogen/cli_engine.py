@@ -355,7 +355,7 @@ def print_bench(report: BenchReport) -> None:
         print(f"native     {one_line(report.refusal)}")
     slowest = sorted(report.plugins.layers, key=lambda layer: -layer.microseconds)[:_LAYERS]
     if slowest:
-        shown = f"the {len(slowest)} slowest of {counted(report.plugins.layers, 'layer')}, each timed by itself"
+        shown = f"the {len(slowest)} slowest of {counted(report.plugins.layers, 'layer')}"
         table = new_table(shown, "layer", "plugin", right=("µs", "share"))
         for layer in slowest:
             name = shorten(layer.name)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from plugin_autogen.engine import child, runtime_library
 from plugin_autogen.engine.build import build_request, existing, require_gpu
-from plugin_autogen.engine.options import BuildOptions, Inputs, Profile
+from plugin_autogen.engine.options import BuildOptions, Inputs, Profile, StrPath
 from plugin_autogen.errors import EngineError
 
 
@@ -67,11 +66,11 @@ class BenchReport:
 
 
 def bench_engine(
-    model: Path,
-    original: Path | None = None,
-    plugins: Sequence[Path] = (),
+    model: StrPath,
+    original: StrPath | None = None,
+    plugins: Sequence[StrPath] = (),
     *,
-    engine: Path | None = None,
+    engine: StrPath | None = None,
     builder: str | None = None,
     profile: Profile | None = None,
     options: BuildOptions | None = None,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from plugin_autogen.engine import child, runtime_library
-from plugin_autogen.engine.options import BuildOptions, Profile
+from plugin_autogen.engine.options import BuildOptions, Profile, StrPath
 from plugin_autogen.errors import EngineError, ModelError, OutputError, shorten
 from plugin_autogen.graph.rewrite import LIBRARIES_KEY
 
@@ -72,9 +72,9 @@ class RefusedNode:
 
 
 def build_engine(
-    model: Path,
-    engine: Path | None,
-    plugins: Sequence[Path] = (),
+    model: StrPath,
+    engine: StrPath | None = None,
+    plugins: Sequence[StrPath] = (),
     builder: str | None = None,
     profile: Profile | None = None,
     options: BuildOptions | None = None,
@@ -98,6 +98,7 @@ def build_engine(
     """
     request = build_request(model, plugins, profile, options or BuildOptions())
     backend = runtime_library.choose(builder)
+    engine = Path(engine) if engine is not None else None
     temporary = _beside(engine) if engine is not None else None
     try:
         result = child.run(backend, {**request, "action": "build", "engine": str(temporary) if temporary else None})
@@ -127,7 +128,7 @@ def build_engine(
 
 
 def build_request(
-    model: Path, plugins: Sequence[Path], profile: Profile | None, options: BuildOptions
+    model: StrPath, plugins: Sequence[StrPath], profile: Profile | None, options: BuildOptions
 ) -> dict[str, Any]:
     """What the worker needs to build an engine."""
     path = existing(model)
@@ -140,7 +141,7 @@ def build_request(
     }
 
 
-def supports(model: Path, plugins: Sequence[Path] = (), builder: str | None = None) -> list[RefusedNode]:
+def supports(model: StrPath, plugins: Sequence[StrPath] = (), builder: str | None = None) -> list[RefusedNode]:
     """The nodes that the parser refuses, in the order of the graph; none when it takes the whole model.
 
     It names every node whose operator, attributes or types it refuses outright. A node that fails only while the
@@ -161,7 +162,7 @@ def supports(model: Path, plugins: Sequence[Path] = (), builder: str | None = No
     return [RefusedNode(**node) for node in result["refused"]]
 
 
-def find_libraries(paths: Iterable[Path]) -> list[Path]:
+def find_libraries(paths: Iterable[StrPath]) -> list[Path]:
     """The plugin libraries that the paths name, absolute, each once; folders stand for all `*.so` below them.
 
     Raises:
@@ -216,11 +217,11 @@ def libraries_of(model: Path) -> list[Path]:
     return found
 
 
-def existing(path: Path, what: str = "model") -> Path:
+def existing(path: StrPath, what: str = "model") -> Path:
     """The absolute path. Raises `ModelError` when there is no such file."""
-    if not path.is_file():
+    if not Path(path).is_file():
         raise ModelError(f"no such {what}: {shorten(path)}")
-    return path.resolve()
+    return Path(path).resolve()
 
 
 def require_gpu(what: str) -> None:

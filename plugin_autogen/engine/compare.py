@@ -9,7 +9,7 @@ from pathlib import Path
 from plugin_autogen.engine import child, runtime_library
 from plugin_autogen.engine.build import build_request, existing, require_gpu
 from plugin_autogen.engine.comparison import OutputDifference
-from plugin_autogen.engine.options import BuildOptions, Inputs, Profile
+from plugin_autogen.engine.options import BuildOptions, Inputs, Profile, StrPath
 from plugin_autogen.errors import OutputError, shorten
 from plugin_autogen.verify.compare import Tolerance
 
@@ -54,18 +54,18 @@ class ComparisonReport:
 
 
 def compare_engine(
-    model: Path,
-    original: Path,
-    plugins: Sequence[Path] = (),
+    model: StrPath,
+    original: StrPath,
+    plugins: Sequence[StrPath] = (),
     *,
-    engine: Path | None = None,
+    engine: StrPath | None = None,
     builder: str | None = None,
     profile: Profile | None = None,
     options: BuildOptions | None = None,
     inputs: Inputs | None = None,
     tolerance: Tolerance | None = None,
     first_differing_node: bool = False,
-    save_outputs: Path | None = None,
+    save_outputs: StrPath | None = None,
 ) -> ComparisonReport:
     """Runs the original model in ONNX Runtime and the rewritten one's engine in TensorRT on the same inputs.
 
@@ -96,13 +96,13 @@ def compare_engine(
         "inputs": (inputs or Inputs()).request(),
         "tolerance": asdict(tolerance) if tolerance is not None else None,
         "first_differing_node": first_differing_node,
-        "save_outputs": str(save_outputs.resolve()) if save_outputs is not None else None,
+        "save_outputs": str(Path(save_outputs).resolve()) if save_outputs is not None else None,
     }
     backend = runtime_library.choose(builder)
     require_gpu("comparing")
     if save_outputs is not None:
         try:
-            save_outputs.mkdir(parents=True, exist_ok=True)
+            Path(save_outputs).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot write outputs to {shorten(save_outputs)}: {error.strerror}") from None
     result = child.run(backend, request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -77,7 +78,7 @@ def compare(request: dict[str, Any], journal: Journal) -> None:
         del engine
         network = _parsed(request, worker)
         nodes = nodes_of(request["model"])
-        makers = _shared_tensors(nodes, nodes_of(request["original"]), network.definition)
+        makers = _shared_tensors(nodes, nodes_of(request["original"]), network.definition, worker.trt)
         _mark(network.definition, list(makers))
         traced = deserialized(worker, serialized(request, worker, network, journal))
         journal.stage("comparing its intermediate tensors with ONNX Runtime's")
@@ -116,12 +117,13 @@ def _reference(model: str, outputs: Sequence[str]) -> Any:
     return OnnxrtRunner(session, name="ONNX Runtime")
 
 
-def _shared_tensors(nodes: Sequence[Any], originals: Sequence[Any], definition: Any) -> dict[str, Any]:
-    """Tensors that both models and the network have, in the order in which they are made, with their nodes."""
-    from polygraphy.backend.trt.util import get_all_tensors
-
-    known = {name for node in originals for name in node.output}
-    known &= get_all_tensors(definition).keys()
+def _shared_tensors(nodes: Sequence[Any], originals: Sequence[Any], definition: Any, trt: Any) -> dict[str, Any]:
+    """Tensors that both models and the network compute, in the order in which they are made, with their nodes."""
+    layers = [definition.get_layer(i) for i in range(definition.num_layers)]
+    # Shapes and constants are no results, and may not be outputs.
+    computed = [x for x in layers if x.type not in (trt.LayerType.SHAPE, trt.LayerType.CONSTANT)]
+    known = {x.get_output(i).name for x in computed for i in range(x.num_outputs) if x.get_output(i) is not None}
+    known &= {name for node in originals for name in node.output}
     return {name: node for node in nodes for name in node.output if name in known}
 
 
@@ -167,9 +169,14 @@ def bench(request: dict[str, Any], journal: Journal) -> None:
         result={
             "latencies": latencies,
             "throughput": throughput,
-            "layers": [[name, time, bool(kinds.get(name)) or name in plugins] for name, time in layers],
+            "layers": [[name, time, bool(kinds.get(name)) or _node_of(name) in plugins] for name, time in layers],
         }
     )
+
+
+def _node_of(layer: str) -> str:
+    """The node that a layer was made from: TensorRT-RTX, whose engines do not tell kinds, calls it `<node>_myl0_1`."""
+    return re.sub(r"_myl\d+_\d+$", "", layer)
 
 
 class _Timer:
