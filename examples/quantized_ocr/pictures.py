@@ -30,21 +30,27 @@ def load_data() -> Iterator[dict[str, np.ndarray]]:
         yield {"x": load_line(FOLDER / name)}
 
 
+def texts(model: Path, outputs: Path) -> list[tuple[str, str, str, str]]:
+    """(picture, its text, what ONNX Runtime read, what the engine read) for what `compare --save_outputs` wrote."""
+    characters = alphabet(model)
+
+    def read(number: int, side: str) -> str:
+        with np.load(outputs / f"{number}.{side}.npz") as arrays:
+            (probabilities,) = arrays.values()
+        return decode(probabilities, characters)
+
+    return [(name, text, read(i, "reference"), read(i, "engine")) for i, (name, text) in enumerate(TEXTS.items())]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model", type=Path, help="the model, whose metadata holds its alphabet")
     parser.add_argument("outputs", type=Path, help="what compare --save_outputs wrote")
     options = parser.parse_args()
-    characters = alphabet(options.model)
-    wrong = 0
-    for number, (name, text) in enumerate(TEXTS.items()):
-        for side in ("reference", "engine"):
-            with np.load(options.outputs / f"{number}.{side}.npz") as arrays:
-                (probabilities,) = arrays.values()
-            found = decode(probabilities, characters)
-            wrong += found != text
-            print(f"{name:12}{side:11}{found!r}{'' if found == text else f', not {text!r}'}")
-    return 1 if wrong else 0
+    found = texts(options.model, options.outputs)
+    for name, _, theirs, ours in found:
+        print(f"{name:12}ONNX Runtime {theirs!r:22}TensorRT {ours!r}")
+    return 0 if all(text == theirs == ours for _, text, theirs, ours in found) else 1
 
 
 if __name__ == "__main__":
