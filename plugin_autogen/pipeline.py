@@ -195,7 +195,7 @@ def _run(
     from plugin_autogen.graph.dynamic import with_dynamic_shapes
     from plugin_autogen.graph.extract import extract
     from plugin_autogen.graph.model import load_model
-    from plugin_autogen.graph.rewrite import rewrite, save_model
+    from plugin_autogen.graph.rewrite import name_libraries, rewrite, save_model
     from plugin_autogen.graph.selection import select
     from plugin_autogen.lowering.custom import output_types
     from plugin_autogen.tuning.choose import chooser
@@ -237,6 +237,8 @@ def _run(
         progress("compiling", 0, len(sources))
         libraries = compile_many(sources, staging / "lib", toolchain, headers, architectures, options.jobs)
         rewritten = rewrite(model, extraction, {name: plan.fingerprint for name, plan in plans.items()})
+        paths = tuple(options.plugin_dir / "lib" / library.path.name for library in libraries)
+        name_libraries(rewritten, paths, output_model.parent)
         published = _publish(staging, options.plugin_dir)
         try:
             save_model(rewritten, output_model, model.base_dir)
@@ -245,7 +247,6 @@ def _run(
             raise
         published.commit()
     progress("done", 1, 1)
-    paths = tuple(options.plugin_dir / "lib" / library.path.name for library in libraries)
     return GenerationResult(
         model=output_model,
         plugins=tuple(_report(extraction, s, lowered[s.name]) for s in extraction.subgraphs),
