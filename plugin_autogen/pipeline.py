@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from plugin_autogen.build.targets import TRTEXEC, Target
 from plugin_autogen.codegen import expr as ex
 from plugin_autogen.codegen.plan import KernelPlan, PluginPlan, launches
 from plugin_autogen.errors import OutputError, PluginAutogenError, SelectionError, UnsupportedError, shorten
@@ -23,6 +24,7 @@ from plugin_autogen.releases import Release
 if TYPE_CHECKING:
     import onnx
 
+    from plugin_autogen.build.architectures import Architectures
     from plugin_autogen.build.compile import LibrarySource
     from plugin_autogen.graph.extract import Extraction
     from plugin_autogen.graph.model import Model
@@ -37,6 +39,10 @@ class Check(enum.Enum):
     OFF = "off"
     CPU = "cpu"
     """The lowered function, compiled for the CPU, against ONNX Runtime or ONNX's reference evaluator."""
+
+
+SOURCE_LIBRARY = "tpat_plugins"
+"""The one library of all plugins where nothing is compiled here: one folder to build on the board."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,8 @@ class Options:
         jobs: compilers that run at once; None: the number of CPUs.
         converters: Python files with the user's own converters and onnxscript functions.
         shapes: ranges of dynamic dimensions.
+        target: the board that the plugins are for, where it was named; `release` and `architectures` are its own then.
+        source_only: compile nothing; the library is made of the source, on the machine that needs it.
     """
 
     release: Release
@@ -66,6 +74,8 @@ class Options:
     jobs: int | None = None
     converters: tuple[Path, ...] = ()
     shapes: ShapeRanges = field(default_factory=ShapeRanges)
+    target: Target | None = None
+    source_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,13 +116,14 @@ class GenerationResult:
     Attributes:
         model: the rewritten ONNX model.
         plugins: in the order of their first use.
-        libraries: the `.so` files.
-        sources: folder of each plugin's and library's source, a CMake project.
+        libraries: the `.so` files; none where only the source was wanted.
+        sources: folder of each plugin's and library's source, a project for CMake and make.
         node_plugins: node name → plugin name.
         release: key of the TensorRT release.
         warnings: one line each.
         seconds: wall clock.
         command: the command line that builds an engine from the result.
+        build_commands: those that come before it, where only the source was wanted.
     """
 
     model: Path
@@ -124,6 +135,7 @@ class GenerationResult:
     warnings: tuple[str, ...]
     seconds: float
     command: tuple[str, ...]
+    build_commands: tuple[tuple[str, ...], ...] = ()
 
     @property
     def plugin_names(self) -> list[str]:
@@ -198,8 +210,8 @@ def _run(
     if options.library is not None:
         _check_library_name(options.library)
     # Before the long part: a missing compiler must not be found out at its end.
-    toolchain = find_toolchain(options.cuda_home)
-    headers = find_tensorrt_headers(options.release, options.tensorrt_home)
+    toolchain = None if options.source_only else find_toolchain(options.cuda_home)
+    headers = find_tensorrt_headers(options.release, options.tensorrt_home) if toolchain else None
     architectures = resolve(options.architectures, toolchain)
     extraction = extract(model, requests, options.release, allow_symbolic=True, ranges=dynamic.ranges)
 
@@ -211,9 +223,10 @@ def _run(
     plans = {name: result.plan for name, result in lowered.items()}
 
     with _staging(options.plugin_dir) as staging:
-        sources = _write_sources(plans, options, staging / "src")
-        progress("compiling", 0, len(sources))
-        libraries = compile_many(sources, staging / "lib", toolchain, headers, architectures, options.jobs)
+        sources = _write_sources(plans, options, architectures, staging / "src")
+        if toolchain and headers:
+            progress("compiling", 0, len(sources))
+            compile_many(sources, staging / "lib", toolchain, headers, architectures, options.jobs)
         rewritten = rewrite(model, extraction, {name: plan.fingerprint for name, plan in plans.items()})
         published = _publish(staging, options.plugin_dir)
         try:
@@ -223,19 +236,25 @@ def _run(
             raise
         published.commit()
     progress("done", 1, 1)
-    paths = tuple(options.plugin_dir / "lib" / library.path.name for library in libraries)
+    folders = [options.plugin_dir / "src" / source.name for source in sources]
+    if options.source_only:
+        built = [folder / "build" / f"{folder.name}.so" for folder in folders]
+    else:
+        built = [options.plugin_dir / "lib" / f"{folder.name}.so" for folder in folders]
+    warnings = (*model.warnings, *dynamic.warnings, *extraction.warnings, headers.note if headers else "")
     return GenerationResult(
         model=output_model,
         plugins=tuple(_report(extraction, s, lowered[s.name]) for s in extraction.subgraphs),
-        libraries=paths,
+        libraries=() if options.source_only else tuple(built),
         sources=tuple(
             sorted({options.plugin_dir / "src" / f.name for s in sources for f in (*s.plugin_folders, s.folder)})
         ),
         node_plugins={node: use.plugin for use in extraction.uses for node in use.node_names},
         release=options.release.key,
-        warnings=tuple(w for w in (*model.warnings, *dynamic.warnings, *extraction.warnings, headers.note) if w),
+        warnings=tuple(filter(None, warnings)),
         seconds=time.monotonic() - start,
-        command=_engine_command(output_model, paths, options.release, dynamic.profile),
+        command=_engine_command(output_model, built, options, dynamic.profile),
+        build_commands=tuple(("make", "-C", str(f)) for f in folders) if options.source_only else (),
     )
 
 
@@ -362,17 +381,24 @@ def _missing_parents(folder: Path) -> list[Path]:
     return missing
 
 
-def _write_sources(plans: Mapping[str, PluginPlan], options: Options, folder: Path) -> list[LibrarySource]:
+def _write_sources(
+    plans: Mapping[str, PluginPlan], options: Options, architectures: Architectures, folder: Path
+) -> list[LibrarySource]:
     """Renders every plugin and library into `folder/<name>/`."""
     from plugin_autogen.build.compile import LibrarySource
     from plugin_autogen.codegen.render import render_library, render_plugin
 
     for name, plan in plans.items():
         _write_files(folder / name, render_plugin(plan, options.release))
-    groups = {options.library: list(plans)} if options.library is not None else {name: [name] for name in plans}
+    common = options.library or (SOURCE_LIBRARY if options.source_only else None)
+    groups = {common: list(plans)} if common is not None else {name: [name] for name in plans}
+    # What the user named is what the source compiles for elsewhere too; else the compiler there decides.
+    chosen = (architectures.real or architectures.virtual) if options.architectures else ()
+    oldest = min(architectures.oldest, options.release.oldest_arch)
+    board = options.target.title if options.target is not None else ""
     sources = []
     for library, names in groups.items():
-        _write_files(folder / library, render_library(library, names, options.release))
+        _write_files(folder / library, render_library(library, names, options.release, chosen, oldest, board))
         sources.append(LibrarySource(library, folder / library, tuple(folder / name for name in names)))
     return sources
 
@@ -432,6 +458,8 @@ def _publish(staging: Path, plugin_dir: Path) -> _Published:
     try:
         backup.mkdir()
         for kind in ("src", "lib"):
+            if not (staging / kind).is_dir():
+                continue
             (plugin_dir / kind).mkdir(exist_ok=True)
             for source in sorted((staging / kind).iterdir()):
                 published.move(source, plugin_dir / kind / source.name)
@@ -482,9 +510,10 @@ def _launch_count(plan: KernelPlan) -> int | None:
 
 
 def _engine_command(
-    model: Path, libraries: Sequence[Path], release: Release, profile: Mapping[str, ShapeRange]
+    model: Path, libraries: Sequence[Path], options: Options, profile: Mapping[str, ShapeRange]
 ) -> tuple[str, ...]:
     """The next command: `trtexec`, or ours where the release has no trtexec that loads plugins."""
+    release = options.release
     shapes = profile_options(profile)
     engine = model.with_suffix(".engine")
     if release.key == "rtx":
@@ -502,4 +531,5 @@ def _engine_command(
     # `--plugins` is all that trtexec knows before 8.6; later ones call it deprecated.
     option = "--plugins" if release.key == "8" else "--staticPlugins"
     plugins = (f"{option}={path}" for path in libraries)
-    return ("trtexec", f"--onnx={model}", f"--saveEngine={engine}", *plugins, *shapes)
+    trtexec = TRTEXEC if options.target is not None else "trtexec"
+    return (trtexec, f"--onnx={model}", f"--saveEngine={engine}", *plugins, *shapes)
