@@ -58,7 +58,7 @@ def compile_host_part(folder: Path, compiler: str) -> list[Path]:
     The path of CUDA's headers is given because another machine's compiler does not know ours.
     """
     (cuda,) = find_toolchain().include_dirs[:1]
-    _run(["make", "clean", "host", f"CXX={compiler}", f"CXXFLAGS={STRICT}", f"CUDA_INCLUDE_DIR={cuda}"], folder)
+    run(["make", "clean", "host", f"CXX={compiler}", f"CXXFLAGS={STRICT}", f"CUDA_INCLUDE_DIR={cuda}"], folder)
     return sorted((folder / "build").glob("*.o"))
 
 
@@ -71,7 +71,7 @@ def make(folder: Path, *arguments: str) -> Path:
     """Builds the library with make."""
     toolchain = find_toolchain()
     library = f"LIBRARY_PATH={toolchain.cudart_static.parent}"
-    _run(["make", f"NVCC={toolchain.nvcc}", *arguments], folder, library)
+    run(["make", f"NVCC={toolchain.nvcc}", *arguments], folder, library)
     return folder / "build" / f"{folder.name}.so"
 
 
@@ -80,18 +80,19 @@ def cmake(folder: Path, build: Path, *arguments: str) -> Path:
     toolchain = find_toolchain()
     library = f"LIBRARY_PATH={toolchain.cudart_static.parent}"
     command = ["cmake", "-S", str(folder), "-B", str(build), f"-DCMAKE_CUDA_COMPILER={toolchain.nvcc}"]
-    _run([*command, *arguments], folder, library)
-    _run(["cmake", "--build", str(build)], folder, library)
+    run([*command, *arguments], folder, library)
+    run(["cmake", "--build", str(build)], folder, library)
     return build / f"{folder.name}.so"
 
 
 def exports(library: Path) -> list[str]:
     """Names of the functions that a library shows."""
-    text = _run(["nm", "-D", "--defined-only", str(library)], library.parent)
+    text = run(["nm", "-D", "--defined-only", str(library)], library.parent)
     return sorted(re.findall(r" T (\w+)", text))
 
 
-def _run(command: Sequence[str], folder: Path, *variables: str) -> str:
+def run(command: Sequence[str], folder: Path, *variables: str) -> str:
+    """Runs a command and returns what it prints; its failure is an assertion that shows the end of its output."""
     environment = {**os.environ, "LC_ALL": "C", **dict(variable.split("=", 1) for variable in variables)}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
