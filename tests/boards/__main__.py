@@ -10,7 +10,7 @@ with --root, by a compiler inside another Debian's root folder (needs the right 
     debootstrap --variant=minbase --include=g++-9,clang-9,make bullseye DIR
 
 `device` compiles device code with an old CUDA's run-time compiler. CUDA 10.2's is in PyTorch's wheel of 1.8.1
-(libnvrtc-*.so.10.2 and libnvrtc-builtins.so, which must be on LD_LIBRARY_PATH), its cuda_fp16.h in that of cupy-cuda102.
+(libnvrtc-*.so.10.2 and libnvrtc-builtins.so, which must be on LD_LIBRARY_PATH), cuda_fp16.h in cupy-cuda102's.
 Without --conformance the 20 operators of tests/acceptance_cases.py, else all of ONNX's node tests.
 
 Exits with 1 if anything does not compile.

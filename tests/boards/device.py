@@ -1,4 +1,4 @@
-"""Generated device code through the run-time compiler of an old CUDA release, which has nvcc's front end of that release.
+"""Generated device code through the run-time compiler of an old CUDA release, which has the front end of its nvcc.
 
 NVRTC has no headers of the host's. What the code includes of them is given as text, and `__CUDACC_RTC__`, by which the
 code asks for libcu++ instead (which CUDA 10.2 lacks), is renamed, so that it reads what nvcc reads.
