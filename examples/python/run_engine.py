@@ -4,8 +4,8 @@
     python run_engine.py … --memory cuda-python
 
 Device memory comes from Polygraphy, from cuda-python, or from PyCUDA, which Jetson images have: three classes below
-that do the same. An input without an array is 1 where its shape is fixed. Python 3.6 and TensorRT 8.2 (JetPack 4.6) or
-later, or TensorRT-RTX.
+that do the same. An input without an array is 1 where its shape is fixed; an array under an output's name is compared
+with that output. Python 3.6 and TensorRT 8.2 (JetPack 4.6) or later, or TensorRT-RTX.
 """
 
 import argparse
@@ -194,9 +194,9 @@ class Engine:
 
 def run(engine, inputs, memory):
     """Runs the engine on arrays by name and returns its outputs by name."""
-    unknown = [name for name in inputs if name not in engine.names or not engine.is_input(name)]
+    unknown = [name for name in inputs if name not in engine.names]
     if unknown:
-        raise RuntimeError("the engine has no input " + unknown[0])
+        raise RuntimeError("the engine has no tensor " + unknown[0])
     arrays = {}
     for name in engine.names:
         if engine.is_input(name):
@@ -236,14 +236,18 @@ def main():
         load_plugins(arguments.plugins)
         engine = Engine(arguments.engine, logger)
         outputs = run(engine, inputs, memory)
-    except (ImportError, OSError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:  # each of the libraries has errors of its own
+        print("error: " + str(error).split("\n")[0], file=sys.stderr)
         return 1
     finally:
         if memory is not None:
             memory.free()
     for name, array in outputs.items():
-        print("{} {} {}".format(name, array.dtype, "x".join(map(str, array.shape))))
+        line = "{} {} {}".format(name, array.dtype, "x".join(map(str, array.shape)))
+        if name in inputs:
+            difference = np.abs(array.astype(np.float64) - inputs[name]).max() if array.size else 0.0
+            line += f", largest difference {difference:.2g}"
+        print(line)
     if arguments.outputs:
         np.savez(arguments.outputs, **outputs)
     return 0

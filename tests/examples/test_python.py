@@ -230,7 +230,9 @@ def memory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setitem(sys.modules, "tensorrt", tensorrt(request.param, memory))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "m.engine").write_bytes(b"doubles")
-    np.savez(tmp_path / "x.npz", x=np.arange(6, dtype=np.float64).reshape(2, 3))
+    x = np.arange(6, dtype=np.float64).reshape(2, 3)
+    np.savez(tmp_path / "x.npz", x=x)
+    np.savez(tmp_path / "both.npz", x=x, y=2 * x + 0.25)
     yield memory
     assert not memory.blocks
 
@@ -256,12 +258,20 @@ def test_an_engine_runs(
     assert np.load("y.npz")["y"].tolist() == [[0, 2, 4], [6, 8, 10]]
 
 
+def test_an_array_under_an_outputs_name_is_compared(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use_pycuda(memory, monkeypatch)
+    assert run(monkeypatch, "m.engine", "--inputs", "both.npz", "--memory", "pycuda") == 0
+    assert capsys.readouterr().out == "y float32 2x3, largest difference 0.25\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["m.engine"], "input x has a dynamic shape: give it an array"),
         (["m.engine", "--inputs", "wide.npz"], "x takes no shape 2x4"),
-        (["m.engine", "--inputs", "other.npz"], "the engine has no input z"),
+        (["m.engine", "--inputs", "other.npz"], "the engine has no tensor z"),
         (["x.npz"], "x.npz is no engine for this GPU and TensorRT, or lacks a plugin"),
         (["nothing.engine"], "nothing.engine"),
         (["m.engine", "--plugins", "bad.so"], "bad.so"),
