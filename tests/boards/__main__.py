@@ -2,7 +2,7 @@
 
     python -m tests.boards host --compiler g++-11 --compiler clang++-13 --compiler aarch64-linux-gnu-g++-11
     python -m tests.boards host --root DIR --compiler g++-9
-    python -m tests.boards device --nvrtc LIBRARY --headers DIR --architecture 60 [--conformance]
+    python -m tests.boards device --nvrtc LIBRARY --headers DIR --architecture 60 [--target BOARD | --conformance]
 
 `host` compiles the host part of the bundle of every board and JetPack release, as C++14 with all warnings as errors;
 with --root, by a compiler inside another Debian's root folder (needs the right to chroot):
@@ -11,7 +11,8 @@ with --root, by a compiler inside another Debian's root folder (needs the right 
 
 `device` compiles device code with an old CUDA's run-time compiler. CUDA 10.2's is in PyTorch's wheel of 1.8.1
 (libnvrtc-*.so.10.2 and libnvrtc-builtins.so, which must be on LD_LIBRARY_PATH), cuda_fp16.h in cupy-cuda102's.
-Without --conformance the 20 operators of tests/acceptance_cases.py, else all of ONNX's node tests.
+The code is that of the 20 operators of tests/acceptance_cases.py for a board (jetson-nano), or of all of ONNX's node tests
+for TensorRT 8 and sm_53.
 
 Exits with 1 if anything does not compile.
 """
@@ -36,10 +37,12 @@ def main() -> int:
     host = commands.add_parser("host")
     host.add_argument("--compiler", action="append", required=True)
     host.add_argument("--root", type=Path)
+    host.add_argument("--usual", action="store_true", help="each board with its usual JetPack alone")
     old = commands.add_parser("device")
     old.add_argument("--nvrtc", type=Path, required=True)
     old.add_argument("--headers", type=Path, required=True)
     old.add_argument("--architecture", type=int, required=True)
+    old.add_argument("--target", default="jetson-nano")
     old.add_argument("--conformance", action="store_true")
     arguments = parser.parse_args()
     return _host(arguments) if arguments.command == "host" else _device(arguments)
@@ -47,7 +50,8 @@ def main() -> int:
 
 def _host(arguments: argparse.Namespace) -> int:
     failures = 0
-    for target in targets.targets():
+    everything = targets.targets()
+    for target in [t for t in everything if not arguments.usual or t == targets.target(t.name)]:
         with tempfile.TemporaryDirectory() as scratch:
             folder = bundles.library_folder(bundles.bundle(f"{target.name}:{target.jetpack}", Path(scratch)))
             for compiler in arguments.compiler:
@@ -82,7 +86,9 @@ def _in_root(root: Path, folder: Path, compiler: str) -> str:
 def _device(arguments: argparse.Namespace) -> int:
     compiler = device.Nvrtc(arguments.nvrtc, arguments.headers)
     oldest = min(NAMES["jetson-nano"])
-    kernels = device.conformance_kernels(oldest) if arguments.conformance else device.acceptance_kernels("jetson-nano")
+    kernels = (
+        device.conformance_kernels(oldest) if arguments.conformance else device.acceptance_kernels(arguments.target)
+    )
     total = failures = 0
     for name, source in kernels:
         total += 1

@@ -32,7 +32,7 @@ USUAL = {
 
 
 @pytest.mark.parametrize("name", USUAL)
-def test_host_part_compiles_for_every_board(name: str, tmp_path: Path) -> None:
+def test_every_board_gets_a_bundle_whose_host_part_compiles(name: str, tmp_path: Path) -> None:
     result = bundles.bundle(name, tmp_path)
     tensorrt, cuda, architecture = USUAL[name]
     assert (targets.target(name).tensorrt, targets.target(name).cuda) == (tensorrt, cuda)
@@ -41,8 +41,9 @@ def test_host_part_compiles_for_every_board(name: str, tmp_path: Path) -> None:
     folder = bundles.library_folder(result)
     assert f"ARCHITECTURES ?= {architecture}\n" in (folder / "Makefile").read_text()
     assert f'set(ARCHITECTURES "{architecture}" CACHE' in (folder / "CMakeLists.txt").read_text()
-    objects = bundles.compile_host_part(folder, "g++")
-    assert len(objects) == 4  # library.cpp, two plugin.cpp, one constants.S
+    if name in ("jetson-nano", "jetson-thor"):  # one of each interface; .ci/run compiles for all five
+        objects = bundles.compile_host_part(folder, "g++")
+        assert len(objects) == 4  # library.cpp, two plugin.cpp, one constants.S
     assert result.command[0] == targets.TRTEXEC and f"{folder}/build/tpat_plugins.so" in result.command[-1]
 
 
