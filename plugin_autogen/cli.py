@@ -62,6 +62,9 @@ class _Parser(argparse.ArgumentParser):
 
 def _guarded(run: Callable[[], int]) -> int:
     """Runs a command; an error of ours is one line on stderr and a non-zero exit code."""
+    if os.uname().machine == "aarch64":
+        # Before numpy is imported: its OpenBLAS takes some Jetson boards for another core and dies of an instruction.
+        os.environ.setdefault("OPENBLAS_CORETYPE", "ARMV8")
     try:
         return run()
     except PluginAutogenError as error:
@@ -118,14 +121,25 @@ def _add_generate_arguments(parser: argparse.ArgumentParser) -> None:
         help="all nodes that the target TensorRT's parser refuses (asked where it is installed, else by its tables)",
     )
     _add_tensorrt_argument(parser)
+    _add_target_argument(parser)
+    add(
+        "--source_only",
+        action="store_true",
+        help="compile nothing; src/<library>/ builds with make or cmake where the plugins are needed",
+    )
     add("--plugin_dir", metavar="DIR", help="gets lib/<name>.so and src/<name>/ (default: plugins beside the output)")
-    add("--library", metavar="NAME", help="all plugins in one lib/NAME.so (default: one library a plugin)")
+    add(
+        "--library",
+        metavar="NAME",
+        help="all plugins in one lib/NAME.so (default: one library a plugin, or one tpat_plugins with --source_only)",
+    )
     add(
         "--arch",
         action="append",
         default=[],
         metavar="ARCH",
-        help="GPU to compile for, repeatable: sm_90, native, jetson-orin … (default: all from sm_75 up, and PTX)",
+        help="GPU to compile for, repeatable: sm_90, native, jetson-orin … (default: the target's, else all "
+        "from sm_75 up, and PTX)",
     )
     add("--cuda_home", metavar="DIR", help="CUDA toolkit (default: CUDA_HOME, PATH, wheels, /usr/local/cuda)")
     add("--tensorrt_home", metavar="DIR", help="TensorRT with its headers (default: TENSORRT_HOME, system, our own)")
@@ -159,7 +173,26 @@ def _add_tensorrt_argument(parser: argparse.ArgumentParser) -> None:
         type=known,
         metavar="RELEASE",
         help="TensorRT release to generate for: 8, 10, 11, rtx, or a minor one such as 8.5, whose table --auto then "
-        "goes by (default: the one that is installed, else 10)",
+        "goes by (default: the target's, else the one that is installed, else 10)",
+    )
+
+
+def _add_target_argument(parser: argparse.ArgumentParser) -> None:
+    from plugin_autogen.build import targets
+
+    def known(text: str) -> str:
+        try:
+            targets.target(text)
+        except PluginAutogenError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        return text
+
+    parser.add_argument(
+        "--target",
+        type=known,
+        metavar="BOARD",
+        help=f"board to generate for: {targets.known()} (a JetPack release other than the usual one); sets --arch and "
+        "--tensorrt, and --source_only on a machine of another kind",
     )
 
 
@@ -270,6 +303,8 @@ def _generate(arguments: argparse.Namespace) -> int:
             auto=arguments.auto,
             fuse=arguments.fuse,
             tensorrt=arguments.tensorrt,
+            target=arguments.target,
+            source_only=arguments.source_only,
             plugin_dir=arguments.plugin_dir,
             library=arguments.library,
             architectures=arguments.arch,
@@ -399,9 +434,11 @@ def _print_result(result: GenerationResult) -> None:
         print(f"library    {one_line(library)}")
     if len(result.libraries) > 8:
         print(f"           … and {len(result.libraries) - 8} more in {one_line(result.libraries[0].parent)}")
-    print(f"sources    {one_line(result.libraries[0].parent.parent / 'src')}")
+    print(f"sources    {one_line(result.sources[0].parent)}")
     print(f"took       {result.seconds:.1f} s")
-    print("next       " + " ".join(shlex.quote(word) for word in result.command))
+    label = "next" if result.libraries else "there"
+    for command in (*result.build_commands, result.command):
+        print(f"{label:10} " + " ".join(shlex.quote(word) for word in command))
 
 
 def _types(names: Sequence[str]) -> str:
@@ -420,6 +457,7 @@ def _add_inspect_parser(commands: Any) -> None:
     )
     parser.add_argument("-i", "--input_model_path", required=True, metavar="ONNX", help="the model")
     _add_tensorrt_argument(parser)
+    _add_target_argument(parser)
     _add_converters_argument(parser)
     parser.add_argument("--all", action="store_true", help="one row a node, also of those that TensorRT takes")
     parser.add_argument("--json", action="store_true", help="print every node as JSON")
@@ -428,9 +466,11 @@ def _add_inspect_parser(commands: Any) -> None:
 
 def _inspect(arguments: argparse.Namespace) -> int:
     from plugin_autogen import api, releases
+    from plugin_autogen.build import targets
     from plugin_autogen.inspection import inspect
 
-    release = releases.release(arguments.tensorrt) if arguments.tensorrt else api.default_release()
+    version = arguments.tensorrt or (targets.target(arguments.target).tensorrt if arguments.target else None)
+    release = releases.release(version) if version else api.default_release()
     with _native_log_hidden(True):
         inspection = inspect(Path(arguments.input_model_path), release, [Path(p) for p in arguments.converters])
     if arguments.json:
