@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BATCH = 16
+BATCH = 32
 """Candidates between two looks at what was learned."""
+POPULATION = 128
+"""Of the evolutionary search. MetaSchedule's default of 512 takes the CPU longer than the GPU takes for the trials."""
 FINALISTS = 3
 ROUNDS = 3
 """The best candidates and the default are timed so often once more, in turns: the best of a hundred noisy figures is
@@ -115,8 +117,7 @@ class Search:
                 mod=module,
                 target=self._bench.target,
                 space_generator=space_of(function, self._bench.target, self._device.arch),
-                # before the first batch there is nothing to learn from
-                search_strategy="evolutionary" if self._trials > BATCH else "replay-trace",
+                search_strategy=self._strategy(),
                 task_name=name,
                 rand_state=1,
                 logger=_quiet(),
@@ -138,6 +139,15 @@ class Search:
                 task_scheduler="round-robin",
             )
         return [record for record in database.get_top_k(workload, FINALISTS) if record.run_secs]
+
+    def _strategy(self) -> Any:
+        from tvm.s_tir.meta_schedule import search_strategy
+
+        if self._trials <= BATCH:  # before the second batch there is nothing to learn from
+            return search_strategy.ReplayTrace()
+        return search_strategy.EvolutionarySearch(
+            population_size=POPULATION, init_min_unmeasured=min(BATCH, POPULATION // 4)
+        )
 
     def _decide(
         self, name: str, function: tirx.PrimFunc, reference: str | None, default: float | None, records: list[Any]
