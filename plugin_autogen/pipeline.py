@@ -18,7 +18,7 @@ from plugin_autogen.codegen import expr as ex
 from plugin_autogen.codegen.plan import KernelPlan, PluginPlan, launches
 from plugin_autogen.errors import OutputError, PluginAutogenError, SelectionError, UnsupportedError, shorten
 from plugin_autogen.graph.shapes import ShapeRange, ShapeRanges, profile_options
-from plugin_autogen.releases import Release
+from plugin_autogen.releases import Interface, Release
 
 if TYPE_CHECKING:
     import onnx
@@ -207,14 +207,17 @@ def _run(
     lowered: dict[str, _Lowered] = {}
     for i, subgraph in enumerate(extraction.subgraphs):
         progress(f"lowering {subgraph.name}", i, len(extraction.subgraphs))
-        lowered[subgraph.name] = _lower(subgraph, options.check, oldest)
+        lowered[subgraph.name] = _lower(subgraph, options.check, oldest, options.release.interface)
     plans = {name: result.plan for name, result in lowered.items()}
 
     with _staging(options.plugin_dir) as staging:
         sources = _write_sources(plans, options, staging / "src")
         progress("compiling", 0, len(sources))
         libraries = compile_many(sources, staging / "lib", toolchain, headers, architectures, options.jobs)
-        rewritten = rewrite(model, extraction, {name: plan.fingerprint for name, plan in plans.items()})
+        sizes = {
+            s.name: [t.dtype for t in plans[s.name].default.outputs[len(s.outputs) :]] for s in extraction.subgraphs
+        }
+        rewritten = rewrite(model, extraction, {name: plan.fingerprint for name, plan in plans.items()}, sizes)
         published = _publish(staging, options.plugin_dir)
         try:
             save_model(rewritten, output_model, model.base_dir)
@@ -250,11 +253,12 @@ def _refused_nodes(model: Model, selection: Selection, release: Release) -> list
 
 
 def build_plugin_plan(
-    subgraph: Subgraph, check: Check, oldest_arch: int | None = None
+    subgraph: Subgraph, check: Check, oldest_arch: int | None = None, interface: Interface = Interface.V3
 ) -> tuple[PluginPlan, CheckResult | None]:
     """One subgraph through lowering, the check of numbers, scheduling and planning.
 
     Args:
+        interface: decides what becomes of dimensions that depend on the data.
         oldest_arch: the oldest compute capability (75 for 7.5) that the kernels must run on; None: the default.
 
     Raises:
@@ -263,26 +267,28 @@ def build_plugin_plan(
     from plugin_autogen.codegen.plan_builder import build_plan
     from plugin_autogen.lowering.importer import import_subgraph
     from plugin_autogen.lowering.legalize import legalize, to_calls
+    from plugin_autogen.lowering.sizes import SizeForm, largest_sizes
     from plugin_autogen.schedule.default import schedule_module
     from plugin_autogen.schedule.target import cuda_target
     from plugin_autogen.verify.cpu import check_on_cpu
     from plugin_autogen.verify.reference import has_reference
 
-    module = import_subgraph(subgraph)
+    module = import_subgraph(subgraph, SizeForm.REAL if interface is Interface.V3 else SizeForm.BOUNDED)
     checked = check is Check.CPU and has_reference(subgraph.model)
     result = check_on_cpu(subgraph, module) if checked else None
     target = cuda_target(oldest_arch)
     calls = to_calls(legalize(module, target), target)
-    largest = {s: r.max for s, r in subgraph.ranges.items() if r.max is not None}
+    ranges = {s: r.max for s, r in subgraph.ranges.items() if r.max is not None}
+    largest = largest_sizes(module.sizes, ranges)
     functions = schedule_module(calls, target, largest)
-    plan = build_plan(subgraph, calls, functions, module.symbols, target)
+    plan = build_plan(subgraph, calls, functions, module, target)
     return PluginPlan(subgraph.name, (plan,)), result
 
 
-def _lower(subgraph: Subgraph, check: Check, oldest_arch: int) -> _Lowered:
+def _lower(subgraph: Subgraph, check: Check, oldest_arch: int, interface: Interface) -> _Lowered:
     start = time.monotonic()
     try:
-        plan, result = build_plugin_plan(subgraph, check, oldest_arch)
+        plan, result = build_plugin_plan(subgraph, check, oldest_arch, interface)
     except PluginAutogenError as error:
         raise type(error)(f"{_blamed(subgraph, error.node)}: {error}") from error
     except Exception as error:  # whatever TVM raises past our own checks must still name the node

@@ -142,6 +142,14 @@ public:
     {
         return sum(product(condition, a), product(negate(condition), b));
     }
+#if PLUGIN_AUTOGEN_INTERFACE == 3
+    // A size of at most `upper` that `enqueue` writes to the output `output`. TensorRT times the plugin with half of it.
+    Expression declareSize(int32_t output, Expression upper)
+    {
+        Expression const usual = floorDivide(sum(upper, constant(1)), constant(2));
+        return usual == nullptr ? nullptr : mBuilder.declareSizeTensor(output, *usual, *upper);
+    }
+#endif
 
 private:
     Expression apply(Operation operation, Expression a, Expression b)

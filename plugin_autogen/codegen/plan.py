@@ -31,6 +31,18 @@ class Dimension:
 
 
 @dataclass(frozen=True)
+class Size:
+    """A symbol of the plan that the data decide: the kernels write its value to the output `output`, a scalar.
+
+    It occurs in the outputs' shapes and nowhere else. `upper` is its largest value, over the dimensions.
+    """
+
+    symbol: str
+    output: int
+    upper: Expr
+
+
+@dataclass(frozen=True)
 class TensorSpec:
     """One input or output of the plugin. `name` is the ONNX tensor's, for comments and messages only."""
 
@@ -126,7 +138,8 @@ Step = Union[Launch, Copy, Loop, Branch]
 class KernelPlan:
     """One implementation of the plugin: its border types, kernels, and the steps that `enqueue` takes.
 
-    `source` is CUDA C++ that defines `kernels` and includes what it needs.
+    `source` is CUDA C++ that defines `kernels` and includes what it needs. Outputs whose shapes depend on `sizes` are
+    packed: they lie in memory as their actual shape says, and have room for the largest.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -137,13 +150,14 @@ class KernelPlan:
     kernels: tuple[Kernel, ...]
     steps: tuple[Step, ...]
     source: str = field(repr=False)
+    sizes: tuple[Size, ...] = ()
 
 
 @dataclass(frozen=True)
 class PluginPlan:
     """A plugin: one or several plans of the same computation, the default first.
 
-    Variants agree in the number, ranks and shapes of inputs and outputs, and in `dimensions`; border types, kernels and
+    Variants agree in the number, ranks and shapes of inputs and outputs, in `dimensions` and `sizes`; border types, kernels and
     workspace may differ.
     """
 
@@ -213,6 +227,7 @@ def to_json(plan: KernelPlan) -> dict[str, Any]:
         "inputs": [tensor(t) for t in plan.inputs],
         "outputs": [tensor(t) for t in plan.outputs],
         "dimensions": [vars(d) for d in plan.dimensions],
+        "sizes": [{"symbol": s.symbol, "output": s.output, "upper": ex.to_json(s.upper)} for s in plan.sizes],
         "constants": [
             {"name": c.name, "dtype": c.dtype.name, "shape": list(c.shape), "bytes": len(c.data)}
             for c in plan.constants

@@ -31,6 +31,7 @@ from plugin_autogen.codegen.plan import (
     launches,
     to_json,
 )
+from plugin_autogen.dtypes import INT64
 from plugin_autogen.errors import PluginAutogenError, UnsupportedError, shorten
 from plugin_autogen.releases import Interface, Release
 
@@ -211,14 +212,23 @@ class _Renderer:
             shapes = [t.shape for t in self.plan.default.inputs]
             if not (0 <= dimension.input < len(shapes) and 0 <= dimension.axis < len(shapes[dimension.input])):
                 raise PluginAutogenError(f"plugin {self.name}: a symbol stands for a dimension that no input has")
+        self._check_sizes()
         for variant in self.plan.variants:
             self._check_variant(variant)
+
+    def _check_sizes(self) -> None:
+        outputs = self.plan.default.outputs
+        if self.plan.default.sizes and self.release.interface is not Interface.V3:
+            raise PluginAutogenError(f"plugin {self.name}: {self.release.title} has no size tensors")
+        for size in self.plan.default.sizes:
+            if not 0 <= size.output < len(outputs) or (outputs[size.output].dtype, outputs[size.output].shape) != (INT64, ()):
+                raise PluginAutogenError(f"plugin {self.name}: a size needs an output of its own, a scalar of int64")
 
     def _check_variant(self, variant: KernelPlan) -> None:
         default = self.plan.default
         tensors = variant.inputs + variant.outputs
         same = len(variant.inputs) == len(default.inputs) and variant.dimensions == default.dimensions
-        if not same or [t.shape for t in tensors] != [t.shape for t in self.tensors]:
+        if not same or variant.sizes != default.sizes or [t.shape for t in tensors] != [t.shape for t in self.tensors]:
             raise PluginAutogenError(f"plugin {self.name}: its variants differ in their tensors' shapes")
         for tensor in tensors:
             if len(tensor.shape) > MAX_RANK:
@@ -277,13 +287,19 @@ class _Renderer:
             [str(d.value) if isinstance(d, Const) else "-1" for d in t.shape] + ["-1"] * (MAX_RANK - len(t.shape))
             for t in self.tensors
         ]
+        sizes = {Symbol(size.symbol): f"size{i}" for i, size in enumerate(default.sizes)}
         outputs = [
-            f"outputs[{t}].d[{axis}] = {self._builder(d, tensor, axis)};"
+            f"ExpressionBuilder::Expression const {sizes[Symbol(size.symbol)]} = "
+            f"e.declareSize({size.output}, {self._builder(size.upper, default.outputs[size.output])});"
+            for size in default.sizes
+        ]
+        outputs += [
+            f"outputs[{t}].d[{axis}] = {sizes.get(d) or self._builder(d, tensor, axis)};"
             for t, tensor in enumerate(default.outputs)
             for axis, d in enumerate(tensor.shape)
         ]
         shapes = [
-            f"shapes[{t}][{axis}] = {self._cpp(d)};"
+            f"shapes[{t}][{axis}] = {'-1' if d in sizes else self._cpp(d)};"
             for t, tensor in enumerate(self.tensors)
             for axis, d in enumerate(tensor.shape)
         ]
@@ -299,7 +315,7 @@ class _Renderer:
             "static_dimensions": [", ".join(row) for row in dims],
             "nb_symbols": len(sources),
             "symbol_sources": ", ".join(sources) or "{0, 0, INT64_MAX}",
-            "symbol_lines": self._symbol_lines(d for t in self.tensors for d in t.shape),
+            "symbol_lines": self._symbol_lines(d for t in self.tensors for d in t.shape if d not in sizes),
             "shape_lines": shapes,
             "output_lines": outputs,
             "variants": [self._variant_context(i, v) for i, v in enumerate(self.plan.variants)],
@@ -352,12 +368,13 @@ class _Renderer:
             if name in used
         ]
 
-    def _builder(self, expr: Expr, tensor: TensorSpec, axis: int) -> str:
-        """The expression as calls of the templates' `ExpressionBuilder e`."""
+    def _builder(self, expr: Expr, tensor: TensorSpec, axis: int | None = None) -> str:
+        """The expression as calls of the templates' `ExpressionBuilder e`; for a size tensor its upper bound."""
 
         def refuse(why: str) -> UnsupportedError:
+            what = "the largest" if axis is None else f"dimension {axis} of output"
             return UnsupportedError(
-                f"plugin {self.name}: dimension {axis} of output {shorten(tensor.name)} {why}, which TensorRT's "
+                f"plugin {self.name}: {what} {shorten(tensor.name)} {why}, which TensorRT's "
                 "IExprBuilder cannot express: choose the nodes so that this tensor stays inside the plugin"
             )
 

@@ -15,6 +15,7 @@ from plugin_autogen.graph.subgraph import BorderTensor, Encoding, Subgraph
 from plugin_autogen.lowering import constants, control_flow, registry, tvm_frontend
 from plugin_autogen.lowering.expand import expand_functions
 from plugin_autogen.lowering.registry import NodeContext, TensorType, dtype_of, shape_of
+from plugin_autogen.lowering.sizes import BorderSize, Size, SizeForm, Sizes, border_sizes
 from plugin_autogen.lowering.te_helpers import cast_expr, const_expr
 
 if TYPE_CHECKING:
@@ -31,14 +32,22 @@ class RelaxModule:
     Attributes:
         module: the IRModule.
         symbols: TIR variable name of each symbolic dimension → (input, axis) that gives its value.
+        sizes: the dimensions that the data decide.
+        border_sizes: those at the outputs. Their values are the last results of `main`, in this order.
     """
 
     module: tvm.IRModule
     symbols: Mapping[str, tuple[int, int]]
+    sizes: tuple[Size, ...] = ()
+    border_sizes: tuple[BorderSize, ...] = ()
 
 
-def import_subgraph(subgraph: Subgraph) -> RelaxModule:
+def import_subgraph(subgraph: Subgraph, form: SizeForm = SizeForm.REAL) -> RelaxModule:
     """Converts the subgraph's ONNX model.
+
+    Args:
+        subgraph: of one plugin.
+        form: what dimensions become that the data decide.
 
     Raises:
         UnsupportedError: an operator without converter, or one whose converter cannot take this node; also where a
@@ -57,6 +66,7 @@ def import_subgraph(subgraph: Subgraph) -> RelaxModule:
     parameters, symbols = _parameters(subgraph)
     types.symbols.update({str(v.name): v for v in symbols})
     values: dict[str, relax.Expr] = {}
+    sizes = Sizes(form)
     with builder.function("main", parameters):
         with builder.dataflow():
             for info, parameter, tensor in zip(model.graph.input, parameters, subgraph.inputs, strict=True):
@@ -65,7 +75,7 @@ def import_subgraph(subgraph: Subgraph) -> RelaxModule:
                 values[initializer.name] = _constant(initializer)
             for node in model.graph.node:
                 try:
-                    _convert(builder, model, node, values, types)
+                    _convert(builder, model, node, values, types, sizes)
                 except PluginAutogenError as error:
                     error.node = error.node or node.name
                     raise
@@ -73,9 +83,11 @@ def import_subgraph(subgraph: Subgraph) -> RelaxModule:
                 _to_border(builder, values[info.name], tensor)
                 for info, tensor in zip(model.graph.output, subgraph.outputs, strict=True)
             ]
-            result = builder.emit_output(relax.Tuple(results))
+            at_border, counts = border_sizes(builder, [info.name for info in model.graph.output], results, sizes)
+            result = builder.emit_output(relax.Tuple([*results, *counts]))
         builder.emit_func_output(result)
-    return RelaxModule(builder.get(), {str(v.name): place for v, place in symbols.items()})
+    places = {str(v.name): place for v, place in symbols.items()}
+    return RelaxModule(builder.get(), places, tuple(sizes.declared), tuple(at_border))
 
 
 def lowered_by(
@@ -196,7 +208,12 @@ def _constant_of(array: np.ndarray, dtype: dtypes.ElementType) -> relax.Expr:
 
 
 def _convert(
-    builder: relax.BlockBuilder, model: onnx.ModelProto, node: onnx.NodeProto, values: dict[str, Any], types: _TypesOf
+    builder: relax.BlockBuilder,
+    model: onnx.ModelProto,
+    node: onnx.NodeProto,
+    values: dict[str, Any],
+    types: _TypesOf,
+    sizes: Sizes,
 ) -> None:
     """Converts one node and adds its outputs to `values`."""
 
@@ -209,8 +226,15 @@ def _convert(
         inputs=tuple(values[name] if name else None for name in node.input),
         attributes=_attributes(node),
         outputs=tuple(types(name) if name else None for name in node.output),
-        inline=lambda graph, inputs: _inline(builder, model, graph, inputs, values, types),
+        inline=lambda graph, inputs: _inline(builder, model, graph, inputs, values, types, sizes),
+        sizes=sizes,
     )
+    for i, name in enumerate(node.input):
+        if name in sizes.bounded:
+            context.unsupported(
+                f"the data decide the size of input {i}, which TensorRT 8 knows at a plugin's outputs only",
+                "let the plugin end at the node that makes it, or generate for TensorRT 10 or later",
+            )
     folded = _fold(context, opsets)
     if folded is not None:
         values.update(folded)
@@ -318,6 +342,7 @@ def converted_types(
                 attributes=_attributes(node),
                 outputs=(None,) * len(node.output),
                 inline=lambda graph, inputs: context.unsupported("the types of its outputs must be stated"),
+                sizes=Sizes(),
             )
             results = _results(convert, context)
             result = builder.emit_output(relax.Tuple([value for value in results if value is not None]))
@@ -337,6 +362,7 @@ def _inline(
     inputs: Sequence[relax.Expr],
     outer: Mapping[str, Any],
     outer_types: _TypesOf,
+    sizes: Sizes,
 ) -> list[relax.Expr]:
     """The outputs of a graph that a node of `model` has as an attribute. It sees the tensors around it."""
     import onnx
@@ -362,7 +388,7 @@ def _inline(
     values = dict(outer) | dict(zip((info.name for info in inner.graph.input), inputs, strict=True))
     values |= {initializer.name: _constant(initializer) for initializer in inner.graph.initializer}
     for node in inner.graph.node:
-        _convert(builder, inner, node, values, types)
+        _convert(builder, inner, node, values, types, sizes)
     return [values[info.name] for info in inner.graph.output]
 
 

@@ -11,12 +11,13 @@ import contextlib
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from plugin_autogen.dtypes import ElementType
 from plugin_autogen.errors import UnsupportedError, shorten
+from plugin_autogen.lowering.sizes import Bound, Sizes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,6 +48,7 @@ class NodeContext:
         attributes: Python values (int, float, str, lists of them, numpy arrays, graphs) by name.
         outputs: the types that ONNX states; None for an output that the node does not have or that is not typed.
         inline: converts a graph that the node has as an attribute, applied to Relax tensors; gives its outputs.
+        sizes: the dimensions that the data decide, of the whole subgraph.
     """
 
     node: onnx.NodeProto
@@ -56,6 +58,7 @@ class NodeContext:
     attributes: dict[str, Any]
     outputs: tuple[TensorType | None, ...]
     inline: Callable[[onnx.GraphProto, Sequence[relax.Expr]], list[relax.Expr]]
+    sizes: Sizes
 
     @property
     def label(self) -> str:
@@ -107,6 +110,35 @@ class NodeContext:
         """Whether the node has this (optional) output and gives it a name."""
         return index < len(self.node.output) and self.node.output[index] != ""
 
+    def size_bound(self, axes: Mapping[int, int], largest: Dimension) -> Bound:
+        """How many places results need whose number the data decide.
+
+        Args:
+            axes: output of the node → its axis along which the results lie.
+            largest: the largest number possible; places that the model states count more.
+        """
+        for index, axis in axes.items():
+            stated = self.outputs[index] if index < len(self.outputs) else None
+            if stated is not None and stated.shape is not None:
+                return Bound(stated.shape[axis], True, axes)
+        return Bound(largest, isinstance(largest, int) and largest == 0, axes)
+
+    def declare_size(self, bound: Bound, count: relax.Expr) -> Dimension:
+        """The dimension of the node's outputs that the data decide.
+
+        Args:
+            bound: what `size_bound` gave.
+            count: int64 [1], the number of results, at most `bound.places`; the kernels compute it.
+
+        Returns:
+            `bound.places` where the model states them or the release has no such dimensions: the converter fills the
+            places that stay free. Else a new variable, which only kernels know the value of.
+        """
+        if bound.is_stated:
+            return bound.places
+        results = {self.node.output[i]: axis for i, axis in bound.axes.items() if self.has_output(i)}
+        return self.sizes.declare(self.builder, count, bound.places, results)
+
     def te(self, function: Callable[..., Any], *args: Any, name: str | None = None) -> Any:
         """Emits a tensor expression as one TIR function. A list of tensors gives a tuple: a list of Relax variables.
 
@@ -118,7 +150,7 @@ class NodeContext:
         from tvm import relax
 
         name = name or self.node.op_type.lower()
-        if _has_symbols(args):
+        if self.sizes.declared or _has_symbols(args):
             result = self.builder.emit(_call_symbolic(self.builder, function, args, name))
         else:
             result = self.builder.emit_te(function, *args, primfunc_name_hint=name)

@@ -46,6 +46,16 @@ def larger(a: Dimension, b: Dimension) -> Dimension:
     return max(a, b) if isinstance(a, int) and isinstance(b, int) else tirx.max(a, b)
 
 
+def smaller(a: Dimension, b: Dimension) -> Dimension:
+    """The smaller of two dimensions: an int where both are."""
+    return min(a, b) if isinstance(a, int) and isinstance(b, int) else tirx.min(a, b)
+
+
+def ceil_divide(a: Dimension, b: int) -> Dimension:
+    """`a / b`, rounded up: an int where `a` is."""
+    return -(-a // b) if isinstance(a, int) else tirx.floordiv(a + (b - 1), b)
+
+
 def axis_of(context: NodeContext, axis: int, rank: int) -> int:
     """An ONNX axis, counted from the end where negative, in [0, rank). Raises `UnsupportedError` outside."""
     if not -rank <= axis < rank:

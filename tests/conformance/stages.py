@@ -52,7 +52,7 @@ def lowering(name: str) -> str:
     target = cuda_target()
     calls = to_calls(legalize(module, target), target)
     functions = schedule_module(calls, target)
-    build_plan(subgraph, calls, functions, module.symbols, target)
+    build_plan(subgraph, calls, functions, module, target)
     return "pass"
 
 

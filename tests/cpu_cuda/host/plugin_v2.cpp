@@ -148,7 +148,7 @@ void drive(void* library, const Request& request, Response& response) {
             cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
             for (const uint64_t seed : request.seeds) {
                 cpu_cuda::setSeed(seed);
-                const Buffers buffers(request, workspace, seed);
+                const Buffers buffers(request, outputs, workspace, seed);
                 const uint64_t before = cpu_cuda::launchCount();
                 guarded([&] {
                     return contexts[c]->enqueue(in.data(), out.data(), buffers.inputs.data(), buffers.outputs.data(),
