@@ -157,8 +157,8 @@ class KernelPlan:
 class PluginPlan:
     """A plugin: one or several plans of the same computation, the default first.
 
-    Variants agree in the number, ranks and shapes of inputs and outputs, in `dimensions` and `sizes`; border types, kernels and
-    workspace may differ.
+    Variants agree in the number, ranks and shapes of inputs and outputs, in `dimensions` and `sizes`; border
+    types, kernels and workspace may differ.
     """
 
     name: str

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from plugin_autogen import dtypes
 from plugin_autogen.codegen import expr as ex
+from plugin_autogen.codegen.device_sizes import on_device
 from plugin_autogen.codegen.expr import Expr
 from plugin_autogen.codegen.plan import (
     Argument,
@@ -26,7 +27,6 @@ from plugin_autogen.codegen.plan import (
     Step,
     TensorSpec,
 )
-from plugin_autogen.codegen.device_sizes import on_device
 from plugin_autogen.codegen.workspace import Interval, assign_offsets
 from plugin_autogen.errors import UnsupportedError
 from plugin_autogen.graph.subgraph import BorderTensor, Subgraph
@@ -118,9 +118,7 @@ _Pending = _PendingLaunch | _PendingCopy | _PendingLoop | _PendingBranch
 class _Reader:
     """Walks `main` and the host functions it calls."""
 
-    def __init__(
-        self, subgraph: Subgraph, functions: Mapping[str, LoweredFunction], imported: RelaxModule
-    ) -> None:
+    def __init__(self, subgraph: Subgraph, functions: Mapping[str, LoweredFunction], imported: RelaxModule) -> None:
         self._subgraph = subgraph
         self._functions = functions
         self._border_sizes = imported.border_sizes

@@ -221,7 +221,10 @@ class _Renderer:
         if self.plan.default.sizes and self.release.interface is not Interface.V3:
             raise PluginAutogenError(f"plugin {self.name}: {self.release.title} has no size tensors")
         for size in self.plan.default.sizes:
-            if not 0 <= size.output < len(outputs) or (outputs[size.output].dtype, outputs[size.output].shape) != (INT64, ()):
+            if not 0 <= size.output < len(outputs) or (outputs[size.output].dtype, outputs[size.output].shape) != (
+                INT64,
+                (),
+            ):
                 raise PluginAutogenError(f"plugin {self.name}: a size needs an output of its own, a scalar of int64")
 
     def _check_variant(self, variant: KernelPlan) -> None:
@@ -287,7 +290,7 @@ class _Renderer:
             [str(d.value) if isinstance(d, Const) else "-1" for d in t.shape] + ["-1"] * (MAX_RANK - len(t.shape))
             for t in self.tensors
         ]
-        sizes = {Symbol(size.symbol): f"size{i}" for i, size in enumerate(default.sizes)}
+        sizes: dict[Expr, str] = {Symbol(size.symbol): f"size{i}" for i, size in enumerate(default.sizes)}
         outputs = [
             f"ExpressionBuilder::Expression const {sizes[Symbol(size.symbol)]} = "
             f"e.declareSize({size.output}, {self._builder(size.upper, default.outputs[size.output])});"

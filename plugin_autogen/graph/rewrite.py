@@ -157,7 +157,7 @@ class _Rewriter:
                 self._info(name, name, border.dtype.onnx)
 
     def _sizes(self, use: PluginUse) -> Iterator[str]:
-        """The tensors of sizes that the data decide. TensorRT wants them as outputs of the plugin; nobody reads them."""
+        """The tensors of sizes that the data decide: TensorRT wants them as outputs, and nobody reads them."""
         from onnx import helper
 
         for dtype in self.sizes.get(use.plugin, ()):

@@ -85,7 +85,9 @@ def check(
         plugin: whether the plugin runs too; no for sizes that take too long in an emulator.
         open_shapes: state no shapes of the outputs, which is how models have what the data decide.
     """
-    subgraph, feeds = single_node(operator, inputs, attributes, constants, outputs, opset, domain, expected, open_shapes)
+    subgraph, feeds = single_node(
+        operator, inputs, attributes, constants, outputs, opset, domain, expected, open_shapes
+    )
     wanted = subgraph.expected
     return lower_and_compare(subgraph.subgraph, feeds, wanted, kernels, plugin)
 
