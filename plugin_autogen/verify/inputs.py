@@ -159,10 +159,12 @@ _LIMITED_INPUTS: dict[str, tuple[tuple[int, int, Rule], ...]] = {
     "GatherElements": ((1, 0, _along_axis),),
     "GatherND": ((1, 0, _tuples),),
     "LinearAttention": ((1, 1, _short_keys), (4, 1, _between(-1, 0)), (5, 1, _between(0, 1))),
+    "NonZero": ((0, 0, _up_to(2)),),
     "OneHot": ((0, 0, _one_hot),),
     "RotaryEmbedding": ((3, 1, _rows),),
     "Scatter": ((1, 0, _unique_along_axis),),
     "ScatterElements": ((1, 0, _unique_along_axis),),
     "ScatterND": ((1, 0, _tuples),),
+    "Unique": ((0, 0, _up_to(8)),),
 }
 """Operator → (input with limited values, input whose shape matters, how to draw it from the node and that shape)."""

@@ -1,4 +1,4 @@
-"""TensorRT-RTX's builder takes size tensors: it knows that the data decide an output's shape, and goes on from there."""
+"""TensorRT-RTX's builder takes size tensors: it knows which shapes the data decide, and goes on from there."""
 
 from __future__ import annotations
 

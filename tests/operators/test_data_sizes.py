@@ -14,6 +14,7 @@ from plugin_autogen.codegen.plan import PluginPlan
 from plugin_autogen.errors import UnsupportedError
 from plugin_autogen.graph.extract import extract
 from plugin_autogen.graph.selection import PluginRequest
+from plugin_autogen.lowering import registry
 from plugin_autogen.pipeline import Check, build_plugin_plan
 from plugin_autogen.schedule.atomics import order_changes_bits
 from plugin_autogen.verify.compare import difference
@@ -216,3 +217,33 @@ def test_tensorrt_8_takes_no_node_behind_it(tmp_path: Path) -> None:
             tensorrt="8",
             plugin_dir=tmp_path / "plugins",
         )
+
+
+def test_a_converter_of_the_users(tmp_path: Path) -> None:
+    """The example of docs/custom_operators.md."""
+    text = (Path(__file__).parents[2] / "docs" / "custom_operators.md").read_text()
+    (example,) = [part for part in text.split("```") if "UntilNegative" in part]
+
+    def until_negative_in_numpy(x: Array) -> Array:
+        return x[: np.flatnonzero(np.append(x, -1) < 0)[0]]
+
+    from tvm import te, tirx
+
+    names = {
+        "__name__": "example",
+        "te": te,
+        "tirx": tirx,
+        "converter": registry.converter,
+        "NodeContext": registry.NodeContext,
+        "until_negative_in_numpy": until_negative_in_numpy,
+    }
+    proto = model(
+        [node("UntilNegative", "x", "y", domain="custom_domain"), node("Exp", "y", "z")],
+        {"x": (FLOAT, ["n"])},
+        {"y": (FLOAT, [None]), "z": (FLOAT, [None])},
+        domains={"custom_domain": 1},
+    )
+    with registry.restored():
+        exec(example.removeprefix("python"), names)
+        feeds = [{"x": np.array(x, np.float32)} for x in ([1, 2, -1, 3], [1, 2], [-1], [], [0] * 300)]
+        answers(proto, feeds, tmp_path)
