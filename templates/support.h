@@ -58,10 +58,10 @@ __attribute__((format(printf, 2, 3))) inline void logWarning(char const* plugin,
     va_end(arguments);
 }
 
-// Where a symbol's value comes from: dimension `axis` of input `input`. Kernels are made for values up to `limit`.
+// Where a symbol's value comes from: dimension `axis` of tensor `tensor`. Kernels are made for values up to `limit`.
 struct SymbolSource
 {
-    int32_t input;
+    int32_t tensor;
     int32_t axis;
     int64_t limit;
 };
@@ -83,14 +83,20 @@ public:
     using Expression = nvinfer1::IDimensionExpr const*;
     using Operation = nvinfer1::DimensionOperation;
 
-    ExpressionBuilder(nvinfer1::IExprBuilder& builder, nvinfer1::DimsExprs const* inputs)
+    ExpressionBuilder(
+        nvinfer1::IExprBuilder& builder, nvinfer1::DimsExprs const* inputs, nvinfer1::DimsExprs const* shapeInputs)
         : mBuilder(builder)
         , mInputs(inputs)
+        , mShapeInputs(shapeInputs)
     {
     }
     Expression dimension(int32_t input, int32_t axis)
     {
         return mInputs[input].d[axis];
+    }
+    Expression shapeValue(int32_t shapeInput, int32_t index)
+    {
+        return mShapeInputs[shapeInput].d[index];
     }
     Expression constant(int64_t value)
     {
@@ -159,6 +165,7 @@ private:
 
     nvinfer1::IExprBuilder& mBuilder;
     nvinfer1::DimsExprs const* mInputs;
+    nvinfer1::DimsExprs const* mShapeInputs;
 };
 
 // Lets this thread allocate and free while another thread captures a CUDA graph.

@@ -31,6 +31,27 @@ class Dimension:
 
 
 @dataclass(frozen=True)
+class ShapeInput:
+    """An input of which TensorRT tells the values, and no memory: sizes. `values` are their symbols."""
+
+    name: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ResolvedSize:
+    """A symbol of the plan: dimension `axis` of output `output`, which TensorRT finds out from shape inputs.
+
+    `value` is an expression over dimensions, the values of shape inputs and other such symbols.
+    """
+
+    symbol: str
+    output: int
+    axis: int
+    value: Expr
+
+
+@dataclass(frozen=True)
 class Size:
     """A symbol of the plan that the data decide: the kernels write its value to the output `output`, a scalar.
 
@@ -151,13 +172,15 @@ class KernelPlan:
     steps: tuple[Step, ...]
     source: str = field(repr=False)
     sizes: tuple[Size, ...] = ()
+    shape_inputs: tuple[ShapeInput, ...] = ()
+    resolved: tuple[ResolvedSize, ...] = ()
 
 
 @dataclass(frozen=True)
 class PluginPlan:
     """A plugin: one or several plans of the same computation, the default first.
 
-    Variants agree in the number, ranks and shapes of inputs and outputs, in `dimensions` and `sizes`; border
+    Variants agree in the number, ranks and shapes of inputs and outputs, in all that gives symbols their values; border
     types, kernels and workspace may differ.
     """
 
@@ -191,6 +214,18 @@ def launches(steps: tuple[Step, ...]) -> list[Launch]:
         elif isinstance(step, Branch):
             found += launches(step.then) + launches(step.otherwise)
     return found
+
+
+def expressions(step: Step) -> list[Expr]:
+    """All expressions of a step and of the steps inside it."""
+    if isinstance(step, Launch):
+        offsets = [a.offset if isinstance(a, BufferRef) else a for a in step.arguments]
+        return [*step.grid, *step.block, *offsets, step.shared_bytes]
+    if isinstance(step, Copy):
+        return [step.destination.offset, step.source.offset, step.size]
+    if isinstance(step, Loop):
+        return [step.extent, *(e for s in step.body for e in expressions(s))]
+    return [step.condition, *(e for s in step.then + step.otherwise for e in expressions(s))]
 
 
 def to_json(plan: KernelPlan) -> dict[str, Any]:
@@ -227,6 +262,10 @@ def to_json(plan: KernelPlan) -> dict[str, Any]:
         "inputs": [tensor(t) for t in plan.inputs],
         "outputs": [tensor(t) for t in plan.outputs],
         "dimensions": [vars(d) for d in plan.dimensions],
+        "shape_inputs": [{"name": s.name, "values": list(s.values)} for s in plan.shape_inputs],
+        "resolved": [
+            {"symbol": r.symbol, "output": r.output, "axis": r.axis, "value": ex.to_json(r.value)} for r in plan.resolved
+        ],
         "sizes": [{"symbol": s.symbol, "output": s.output, "upper": ex.to_json(s.upper)} for s in plan.sizes],
         "constants": [
             {"name": c.name, "dtype": c.dtype.name, "shape": list(c.shape), "bytes": len(c.data)}

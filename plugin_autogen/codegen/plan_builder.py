@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,13 @@ from plugin_autogen.codegen.plan import (
     KernelPlan,
     Launch,
     Loop,
+    ResolvedSize,
+    ShapeInput,
     Size,
     Space,
     Step,
     TensorSpec,
+    expressions,
 )
 from plugin_autogen.codegen.workspace import Interval, assign_offsets
 from plugin_autogen.errors import UnsupportedError
@@ -122,6 +125,7 @@ class _Reader:
         self._subgraph = subgraph
         self._functions = functions
         self._border_sizes = imported.border_sizes
+        self._shapes = imported.shapes
         self._uppers = {str(s.variable.name): s.upper for s in imported.sizes if s.variable is not None}
         self._largest: dict[str, Expr] = {}
         """Symbol of a size that the data decide → its largest value, over dimensions of the inputs."""
@@ -153,7 +157,9 @@ class _Reader:
         from tvm import relax
 
         symbols: dict[Any, Expr] = {d.symbol: ex.Symbol(d.symbol) for d in self._dimensions}
-        for i, (parameter, tensor) in enumerate(zip(main.params, self._subgraph.inputs, strict=True)):
+        symbols |= {str(v.name): ex.Symbol(str(v.name)) for shape in self._shapes for v in shape.variables}
+        tensors = [t for t in self._subgraph.inputs if not t.is_shape]
+        for i, (parameter, tensor) in enumerate(zip(main.params[: len(tensors)], tensors, strict=True)):
             spec = _spec(tensor, parameter.ty, symbols)
             self._inputs.append(spec)
             self._values[parameter] = _Buffer(_bytes(spec), BufferRef(Space.INPUT, i))
@@ -176,6 +182,45 @@ class _Reader:
             self._claim_output(i, value, self._at_most(_bytes(spec)))
         for value, size, ty in zip(results[count:], self._border_sizes, types[count:], strict=True):
             self._add_size(size, value, dtypes.from_name(str(ty.dtype.dtype)), symbols)
+
+    def _resolved(self, steps: Sequence[Step], workspace: Expr) -> tuple[ResolvedSize, ...]:
+        """The sizes that shape inputs decide, of those that occur: an output that has one tells what it is."""
+        known: dict[Any, Expr] = {
+            name: ex.Symbol(name)
+            for name in (
+                *(d.symbol for d in self._dimensions),
+                *(str(v.name) for shape in self._shapes for v in (*shape.values, *shape.variables)),
+            )
+        }
+        values = {
+            str(v.name): _expr(dimension, known)
+            for shape in self._shapes
+            for v, dimension in zip(shape.variables, shape.dimensions, strict=True)
+        }
+        exprs = [e for step in steps for e in expressions(step)] + [workspace]
+        exprs += [d for output in self._outputs for d in output.shape]
+        used = {name for e in exprs for name in ex.symbols_of(e)}
+        places = {
+            d.name: (i, axis)
+            for i, output in reversed(list(enumerate(self._outputs)))
+            for axis, d in enumerate(output.shape)
+            if isinstance(d, ex.Symbol)
+        }
+        found = []
+        for name in values:
+            if name in used and name not in places:
+                raise UnsupportedError(
+                    "a size that is known at run time only is no dimension of an output, where TensorRT could tell it: "
+                    "let the plugin end at the node that it is for"
+                )
+            if name in used:
+                found.append(ResolvedSize(name, *places[name], values[name]))
+        return tuple(found)
+
+    def _shape_inputs(self) -> tuple[ShapeInput, ...]:
+        symbols = {shape.input: tuple(str(v.name) for v in shape.values) for shape in self._shapes}
+        inputs = self._subgraph.inputs
+        return tuple(ShapeInput(t.name, symbols[i]) for i, t in enumerate(inputs) if t.is_shape)
 
     def _learn_size(self, variable: tirx.Var, count: _Buffer, symbols: dict[Any, Expr]) -> None:
         name = str(variable.name)
@@ -456,6 +501,7 @@ class _Reader:
                 return Loop(pending.variable, pending.extent, tuple(map(step_of, pending.body)))
             return Branch(pending.condition, tuple(map(step_of, pending.then)), tuple(map(step_of, pending.otherwise)))
 
+        steps = tuple(map(step_of, self._steps))
         return KernelPlan(
             inputs=tuple(self._inputs),
             outputs=tuple(self._outputs),
@@ -466,9 +512,11 @@ class _Reader:
                 Kernel(name, tuple(_parameter(p) for p in device.params))
                 for name, (_, device) in self.used_kernels.items()
             ),
-            steps=tuple(map(step_of, self._steps)),
+            steps=steps,
             source=source,
             sizes=tuple(self._sizes),
+            shape_inputs=self._shape_inputs(),
+            resolved=self._resolved(steps, workspace),
         )
 
 

@@ -20,6 +20,7 @@ from plugin_autogen.codegen.plan import (
     Argument,
     BufferRef,
     Copy,
+    Dimension,
     Kernel,
     KernelPlan,
     Launch,
@@ -28,6 +29,7 @@ from plugin_autogen.codegen.plan import (
     Space,
     Step,
     TensorSpec,
+    expressions,
     launches,
     to_json,
 )
@@ -178,7 +180,8 @@ class _Renderer:
         self.name = plan.name
         self.fingerprint = plan.fingerprint
         self.tensors = plan.default.inputs + plan.default.outputs
-        self.symbols = {d.symbol: f"s{i}" for i, d in enumerate(plan.default.dimensions)}
+        self.sources = (*plan.default.dimensions, *plan.default.resolved)
+        self.symbols = {source.symbol: f"s{i}" for i, source in enumerate(self.sources)}
         self.blob = bytearray()
         self.constant_offsets: list[list[int]] = []
         self._check()
@@ -218,8 +221,9 @@ class _Renderer:
 
     def _check_sizes(self) -> None:
         outputs = self.plan.default.outputs
-        if self.plan.default.sizes and self.release.interface is not Interface.V3:
-            raise PluginAutogenError(f"plugin {self.name}: {self.release.title} has no size tensors")
+        default = self.plan.default
+        if (default.sizes or default.shape_inputs) and self.release.interface is not Interface.V3:
+            raise PluginAutogenError(f"plugin {self.name}: {self.release.title} has neither size tensors nor shape inputs")
         for size in self.plan.default.sizes:
             if not 0 <= size.output < len(outputs) or (outputs[size.output].dtype, outputs[size.output].shape) != (
                 INT64,
@@ -231,7 +235,9 @@ class _Renderer:
         default = self.plan.default
         tensors = variant.inputs + variant.outputs
         same = len(variant.inputs) == len(default.inputs) and variant.dimensions == default.dimensions
-        if not same or variant.sizes != default.sizes or [t.shape for t in tensors] != [t.shape for t in self.tensors]:
+        same &= (variant.sizes, variant.resolved) == (default.sizes, default.resolved)
+        same &= variant.shape_inputs == default.shape_inputs
+        if not same or [t.shape for t in tensors] != [t.shape for t in self.tensors]:
             raise PluginAutogenError(f"plugin {self.name}: its variants differ in their tensors' shapes")
         for tensor in tensors:
             if len(tensor.shape) > MAX_RANK:
@@ -307,13 +313,18 @@ class _Renderer:
             for axis, d in enumerate(tensor.shape)
         ]
         sources = [
-            f"{{{d.input}, {d.axis}, {'INT64_MAX' if d.limit is None else d.limit}}}" for d in default.dimensions
+            f"{{{d.input}, {d.axis}, {'INT64_MAX' if d.limit is None else d.limit}}}"
+            if isinstance(d, Dimension)
+            else f"{{kNbInputs + {d.output}, {d.axis}, INT64_MAX}}"
+            for d in self.sources
         ]
         return {
             "name": self.name,
             "fingerprint": self.fingerprint,
             "nb_inputs": len(default.inputs),
             "nb_outputs": len(default.outputs),
+            "nb_shape_inputs": len(default.shape_inputs),
+            "shape_lengths": ", ".join(str(len(s.values)) for s in default.shape_inputs) or "0",
             "ranks": ", ".join(str(len(t.shape)) for t in self.tensors),
             "static_dimensions": [", ".join(row) for row in dims],
             "nb_symbols": len(sources),
@@ -398,6 +409,12 @@ class _Renderer:
                 for d in self.plan.default.dimensions:
                     if d.symbol == e.name:
                         return f"e.dimension({d.input}, {d.axis})"
+                for k, shape in enumerate(self.plan.default.shape_inputs):
+                    if e.name in shape.values:
+                        return f"e.shapeValue({k}, {shape.values.index(e.name)})"
+                for r in self.plan.default.resolved:
+                    if r.symbol == e.name:
+                        return build(r.value)
                 raise refuse("depends on something else than dimensions of the inputs")
             if isinstance(e, Select):
                 return f"e.select({condition(e.condition)}, {build(e.a)}, {build(e.b)})"
@@ -431,7 +448,7 @@ class _Renderer:
         names = [k.name for k in variant.kernels] + [h["name"] for h in helpers if h["name"] not in _OVERLOADED]
         # A first declaration with `static` gives the later definition without it internal linkage.
         overloads = [h for h in helpers if h["name"] in _OVERLOADED and h["type"] in _TYPE_HEADERS]
-        exprs = [e for step in variant.steps for e in _expressions(step)]
+        exprs = [e for step in variant.steps for e in expressions(step)]
         return {
             "name": self.name,
             "renames": [f"#define {name} {name}_{digest}" for name in dict.fromkeys(names)],
@@ -530,14 +547,3 @@ class _Steps:
     def _cpp(self, expr: Expr, variables: Mapping[str, str]) -> str:
         return self.renderer._cpp(expr, variables)
 
-
-def _expressions(step: Step) -> list[Expr]:
-    """All expressions of a step and of the steps inside it."""
-    if isinstance(step, Launch):
-        offsets = [a.offset if isinstance(a, BufferRef) else a for a in step.arguments]
-        return [*step.grid, *step.block, *offsets, step.shared_bytes]
-    if isinstance(step, Copy):
-        return [step.destination.offset, step.source.offset, step.size]
-    if isinstance(step, Loop):
-        return [step.extent, *(e for s in step.body for e in _expressions(s))]
-    return [step.condition, *(e for s in step.then + step.otherwise for e in _expressions(s))]

@@ -30,6 +30,9 @@ DOMAIN_VERSION = 1
 PLUGIN_VERSION = "1"
 PLUGIN_NAMESPACE = ""
 
+SHAPE_INPUTS = "tensorrt_plugin_shape_input_indices"
+"""Attribute by which TensorRT's parser (10 and later) knows the plugin's inputs that are shape tensors."""
+
 PROTOBUF_LIMIT = 2**31 - 2**20
 """Bytes that a model in one file may have, with room for what serializing adds."""
 EXTERNAL_BYTES = 1024
@@ -148,6 +151,9 @@ class _Rewriter:
             plugin_namespace=PLUGIN_NAMESPACE,
             fingerprint=self.fingerprints[use.plugin],
         )
+        shapes = [i for i, t in enumerate(self.extraction.subgraph(use.plugin).inputs) if t.is_shape]
+        if shapes:
+            node.attribute.append(helper.make_attribute(SHAPE_INPUTS, shapes))
         yield node
         for name in use.outputs:
             border = self.extraction.borders[name]

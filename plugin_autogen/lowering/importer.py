@@ -15,6 +15,7 @@ from plugin_autogen.graph.subgraph import BorderTensor, Encoding, Subgraph
 from plugin_autogen.lowering import constants, control_flow, registry, tvm_frontend
 from plugin_autogen.lowering.expand import expand_functions
 from plugin_autogen.lowering.registry import NodeContext, TensorType, dtype_of, shape_of
+from plugin_autogen.lowering.shape_inputs import ResolvedShape, ShapeInputs
 from plugin_autogen.lowering.sizes import BorderSize, Size, SizeForm, Sizes, border_sizes
 from plugin_autogen.lowering.te_helpers import cast_expr, const_expr
 
@@ -34,12 +35,14 @@ class RelaxModule:
         symbols: TIR variable name of each symbolic dimension → (input, axis) that gives its value.
         sizes: the dimensions that the data decide.
         border_sizes: those at the outputs. Their values are the last results of `main`, in this order.
+        shapes: what nodes make of the inputs that hold sizes: the last parameters of `main`, in this order.
     """
 
     module: tvm.IRModule
     symbols: Mapping[str, tuple[int, int]]
     sizes: tuple[Size, ...] = ()
     border_sizes: tuple[BorderSize, ...] = ()
+    shapes: tuple[ResolvedShape, ...] = ()
 
 
 def import_subgraph(subgraph: Subgraph, form: SizeForm = SizeForm.REAL) -> RelaxModule:
@@ -64,18 +67,24 @@ def import_subgraph(subgraph: Subgraph, form: SizeForm = SizeForm.REAL) -> Relax
     }
     builder = relax.BlockBuilder()
     parameters, symbols = _parameters(subgraph)
+    shape_inputs = ShapeInputs(subgraph, model.graph.node)
+    shapes = [
+        relax.Var(f"shape_{i}", relax.ShapeType(list(resolved.variables)))
+        for i, resolved in enumerate(shape_inputs.resolved)
+    ]
     types.symbols.update({str(v.name): v for v in symbols})
     values: dict[str, relax.Expr] = {}
     sizes = Sizes(form)
-    with builder.function("main", parameters):
+    with builder.function("main", [*parameters, *shapes]):
         with builder.dataflow():
-            for info, parameter, tensor in zip(model.graph.input, parameters, subgraph.inputs, strict=True):
+            given = [(info, t) for info, t in zip(model.graph.input, subgraph.inputs, strict=True) if not t.is_shape]
+            for (info, tensor), parameter in zip(given, parameters, strict=True):
                 values[info.name] = _from_border(builder, parameter, tensor)
             for initializer in model.graph.initializer:
                 values[initializer.name] = _constant(initializer)
             for node in model.graph.node:
                 try:
-                    _convert(builder, model, node, values, types, sizes)
+                    _convert(builder, model, node, values, types, sizes, shape_inputs)
                 except PluginAutogenError as error:
                     error.node = error.node or node.name
                     raise
@@ -87,7 +96,8 @@ def import_subgraph(subgraph: Subgraph, form: SizeForm = SizeForm.REAL) -> Relax
             result = builder.emit_output(relax.Tuple([*results, *counts]))
         builder.emit_func_output(result)
     places = {str(v.name): place for v, place in symbols.items()}
-    return RelaxModule(builder.get(), places, tuple(sizes.declared), tuple(at_border))
+    resolved = tuple(shape_inputs.resolved)
+    return RelaxModule(builder.get(), places, tuple(sizes.declared), tuple(at_border), resolved)
 
 
 def lowered_by(
@@ -149,13 +159,13 @@ class _TypesOf:
 
 
 def _parameters(subgraph: Subgraph) -> tuple[list[relax.Var], dict[tirx.Var, tuple[int, int]]]:
-    """The parameters of `main` in border types, and the variable of each symbolic dimension with its place."""
+    """The tensors among the parameters of `main` in border types, and each symbolic dimension's variable and place."""
     from tvm import relax, tirx
 
     symbols: dict[str, tirx.Var] = {}
     places: dict[tirx.Var, tuple[int, int]] = {}
     parameters = []
-    for i, tensor in enumerate(subgraph.inputs):
+    for i, tensor in enumerate(t for t in subgraph.inputs if not t.is_shape):
         shape: list[Any] = []
         for axis, dim in enumerate(tensor.shape):
             if isinstance(dim, str) and dim not in symbols:
@@ -214,6 +224,7 @@ def _convert(
     values: dict[str, Any],
     types: _TypesOf,
     sizes: Sizes,
+    shape_inputs: ShapeInputs,
 ) -> None:
     """Converts one node and adds its outputs to `values`."""
 
@@ -223,11 +234,12 @@ def _convert(
         node=node,
         opset=opsets.get(domain, 1),
         builder=builder,
-        inputs=tuple(values[name] if name else None for name in node.input),
+        inputs=tuple(values[name] if name and name not in shape_inputs else None for name in node.input),
         attributes=_attributes(node),
         outputs=tuple(types(name) if name else None for name in node.output),
-        inline=lambda graph, inputs: _inline(builder, model, graph, inputs, values, types, sizes),
+        inline=lambda graph, inputs: _inline(builder, model, graph, inputs, values, types, sizes, shape_inputs),
         sizes=sizes,
+        shape_inputs=shape_inputs,
     )
     for i, name in enumerate(node.input):
         if name in sizes.bounded:
@@ -235,7 +247,7 @@ def _convert(
                 f"the data decide the size of input {i}, which TensorRT 8 knows at a plugin's outputs only",
                 "let the plugin end at the node that makes it, or generate for TensorRT 10 or later",
             )
-    folded = _fold(context, opsets)
+    folded = None if any(name in shape_inputs for name in node.input) else _fold(context, opsets)
     if folded is not None:
         values.update(folded)
         return
@@ -343,6 +355,7 @@ def converted_types(
                 outputs=(None,) * len(node.output),
                 inline=lambda graph, inputs: context.unsupported("the types of its outputs must be stated"),
                 sizes=Sizes(),
+                shape_inputs=ShapeInputs(),
             )
             results = _results(convert, context)
             result = builder.emit_output(relax.Tuple([value for value in results if value is not None]))
@@ -363,6 +376,7 @@ def _inline(
     outer: Mapping[str, Any],
     outer_types: _TypesOf,
     sizes: Sizes,
+    shape_inputs: ShapeInputs,
 ) -> list[relax.Expr]:
     """The outputs of a graph that a node of `model` has as an attribute. It sees the tensors around it."""
     import onnx
@@ -388,7 +402,7 @@ def _inline(
     values = dict(outer) | dict(zip((info.name for info in inner.graph.input), inputs, strict=True))
     values |= {initializer.name: _constant(initializer) for initializer in inner.graph.initializer}
     for node in inner.graph.node:
-        _convert(builder, inner, node, values, types, sizes)
+        _convert(builder, inner, node, values, types, sizes, shape_inputs)
     return [values[info.name] for info in inner.graph.output]
 
 

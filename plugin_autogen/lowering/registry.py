@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from plugin_autogen.dtypes import ElementType
 from plugin_autogen.errors import UnsupportedError, shorten
+from plugin_autogen.lowering.shape_inputs import Resolve, ShapeInputs
 from plugin_autogen.lowering.sizes import Bound, Sizes
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class NodeContext:
         outputs: the types that ONNX states; None for an output that the node does not have or that is not typed.
         inline: converts a graph that the node has as an attribute, applied to Relax tensors; gives its outputs.
         sizes: the dimensions that the data decide, of the whole subgraph.
+        shape_inputs: inputs of the subgraph whose values are sizes.
     """
 
     node: onnx.NodeProto
@@ -59,6 +61,7 @@ class NodeContext:
     outputs: tuple[TensorType | None, ...]
     inline: Callable[[onnx.GraphProto, Sequence[relax.Expr]], list[relax.Expr]]
     sizes: Sizes
+    shape_inputs: ShapeInputs
 
     @property
     def label(self) -> str:
@@ -110,6 +113,29 @@ class NodeContext:
         """Whether the node has this (optional) output and gives it a name."""
         return index < len(self.node.output) and self.node.output[index] != ""
 
+    def is_shape_input(self, index: int) -> bool:
+        """Whether input `index` holds sizes that are known at run time only (`resolve_shape`)."""
+        return index < len(self.node.input) and self.node.input[index] in self.shape_inputs
+
+    def resolve_shape(self, index: int, resolve: Resolve) -> list[Dimension]:
+        """The dimensions that the values of shape input `index` stand for.
+
+        Args:
+            resolve: takes the values, TIR expressions, and gives as many dimensions, over these and the dimensions of
+                inputs.
+
+        Returns:
+            ints where `resolve` gave them, else variables.
+        """
+        from plugin_autogen.lowering.sizes import variables_of
+
+        place = self.shape_inputs.at(self.node, index)
+        place.dimensions[:] = resolve(place.values)
+        if any(variables_of(d) for d in place.dimensions):
+            self.unsupported("both the data and a shape that is known at run time decide a size", "end the plugin before it")
+        pairs = zip(place.dimensions, place.variables, strict=True)
+        return [d if isinstance(d, int) else variable for d, variable in pairs]
+
     def size_bound(self, axes: Mapping[int, int], largest: Dimension) -> Bound:
         """How many places results need whose number the data decide.
 
@@ -150,7 +176,7 @@ class NodeContext:
         from tvm import relax
 
         name = name or self.node.op_type.lower()
-        if self.sizes.declared or _has_symbols(args):
+        if self.sizes.declared or self.shape_inputs.resolved or _has_symbols(args):
             result = self.builder.emit(_call_symbolic(self.builder, function, args, name))
         else:
             result = self.builder.emit_te(function, *args, primfunc_name_hint=name)

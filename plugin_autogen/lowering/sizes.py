@@ -208,6 +208,17 @@ def _at_largest(value: Dimension, largest: Mapping[str, int]) -> int:
     return int(analyzer.const_int_bound(value).max_value)
 
 
+def evaluated(value: Dimension, known: Mapping[str, int]) -> int:
+    """The value of a dimension, given those of its variables by name."""
+    import tvm_ffi
+    from tvm import sym, tirx
+
+    if isinstance(value, int):
+        return value
+    numbers = tvm_ffi.structural_map(value, (tirx.Var, lambda v: tirx.const(known[str(v.name)], "int64")))
+    return int(sym.Analyzer().simplify(numbers))
+
+
 def variables_of(value: Dimension) -> list[Any]:
     """The declared variables that occur in a dimension."""
     import tvm_ffi

@@ -150,21 +150,46 @@ def _short_keys(node: onnx.NodeProto, data: tuple[int, ...]) -> Callable[..., np
     return lambda rng, shape: rng.uniform(-1, 1, shape) / size**0.5
 
 
+def _open(node: onnx.NodeProto, data: tuple[int, ...]) -> Callable[..., np.ndarray]:
+    """A shape that fits every number of elements: -1 in one place, 1 elsewhere."""
+    import numpy as np
+
+    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        return np.where(np.arange(shape[0]) == rng.integers(0, max(shape[0], 1)), -1, 1)
+
+    return draw
+
+
+def _expanded(node: onnx.NodeProto, data: tuple[int, ...]) -> Callable[..., np.ndarray]:
+    """A shape that the data can be expanded to: 3 where they have 1."""
+    import numpy as np
+
+    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        sizes = (1,) * (shape[0] - len(data)) + data
+        return np.array([3 if d == 1 else d for d in sizes[len(sizes) - shape[0] :]])
+
+    return draw
+
+
 Rule = Callable[["onnx.NodeProto", tuple[int, ...]], Callable[..., "np.ndarray"]]
 
 _LIMITED_INPUTS: dict[str, tuple[tuple[int, int, Rule], ...]] = {
     "Attention": ((6, 1, _lengths),),
     "BitShift": ((1, 0, _up_to(8)),),
+    "ConstantOfShape": ((0, 0, _up_to(5)),),
+    "Expand": ((1, 0, _expanded),),
     "Gather": ((1, 0, _along_axis),),
     "GatherElements": ((1, 0, _along_axis),),
     "GatherND": ((1, 0, _tuples),),
     "LinearAttention": ((1, 1, _short_keys), (4, 1, _between(-1, 0)), (5, 1, _between(0, 1))),
     "NonZero": ((0, 0, _up_to(2)),),
     "OneHot": ((0, 0, _one_hot),),
+    "Reshape": ((1, 1, _open),),
     "RotaryEmbedding": ((3, 1, _rows),),
     "Scatter": ((1, 0, _unique_along_axis),),
     "ScatterElements": ((1, 0, _unique_along_axis),),
     "ScatterND": ((1, 0, _tuples),),
+    "Tile": ((1, 1, _up_to(4)),),
     "Unique": ((0, 0, _up_to(8)),),
 }
 """Operator → (input with limited values, input whose shape matters, how to draw it from the node and that shape)."""

@@ -123,11 +123,15 @@ class Profile:
 
 @dataclass(frozen=True)
 class Call:
-    """One execution of a plugin: inputs, what is expected of the outputs, the profile. See `CpuLibrary.run`."""
+    """One execution of a plugin: inputs, what is expected of the outputs, the profile. See `CpuLibrary.run`.
+
+    `shapes` are the values of shape tensors, int64.
+    """
 
     inputs: Sequence[Array]
     outputs: Sequence[OutputSpec]
     profiles: Sequence[Profile] | None = None
+    shapes: Sequence[Array] = ()
 
 
 @dataclass(frozen=True)
@@ -306,6 +310,9 @@ def encode_request(
             dtype = dtypes.from_name(array.dtype.name)
             profile = call.profiles[index] if call.profiles is not None else Profile(*[array.shape] * 3)
             request += _tensor(dtype, array.shape, profile) + struct.pack("<q", array.nbytes) + array.tobytes()
+        request += struct.pack("<q", len(call.shapes))
+        for values in call.shapes:
+            request += _numbers([int(value) for value in values])
         request += struct.pack("<q", len(call.outputs))
         for spec in call.outputs:
             request += _tensor(spec.dtype, spec.shape, Profile(spec.shape, spec.shape, spec.shape))
@@ -437,12 +444,19 @@ def run_program(source: str, scratch: Path, sanitizer: Sanitizer = Sanitizer.NON
     return done.stdout.decode()
 
 
-def output_specs(plan: PluginPlan, inputs: Sequence[Array]) -> list[OutputSpec]:
-    """What the plan says about its outputs for these inputs; the variant is chosen by the inputs' types."""
+def output_specs(plan: PluginPlan, inputs: Sequence[Array], shapes: Sequence[Array] = ()) -> list[OutputSpec]:
+    """What the plan says about its outputs for these inputs; the variant is chosen by the inputs' types.
+
+    `shapes` are the values of the shape inputs.
+    """
     types = [array.dtype for array in inputs]
     variant = next((v for v in plan.variants if [t.dtype.numpy for t in v.inputs] == types), plan.default)
     symbols = {d.symbol: inputs[d.input].shape[d.axis] for d in variant.dimensions}
     symbols |= {s.symbol: -1 - s.output for s in variant.sizes}
+    for shape, values in zip(variant.shape_inputs, shapes, strict=True):
+        symbols |= dict(zip(shape.values, map(int, values), strict=True))
+    for resolved in variant.resolved:
+        symbols[resolved.symbol] = ex.evaluate(resolved.value, symbols)
     return [OutputSpec(t.dtype, tuple(ex.evaluate(d, symbols) for d in t.shape)) for t in variant.outputs]
 
 

@@ -21,6 +21,7 @@ struct Request {
     std::string plugin;
     std::string fingerprint;  // of the ONNX node; empty: none given
     std::vector<Tensor> inputs, outputs;
+    std::vector<std::vector<int64_t>> shapes;  // values of the shape tensors
     std::vector<uint64_t> seeds;  // one enqueue each
     int64_t contexts;             // each on a thread of its own
     int64_t sharedLimit;          // bytes of shared memory that a block may have

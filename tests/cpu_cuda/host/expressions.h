@@ -52,6 +52,16 @@ public:
         return dims;
     }
 
+    // A shape tensor: its values as if they were dimensions.
+    nvinfer1::DimsExprs values(const std::vector<int64_t>& values) {
+        nvinfer1::DimsExprs dims{};
+        dims.nbDims = static_cast<int32_t>(values.size());
+        for (size_t i = 0; i < values.size(); ++i) {
+            dims.d[i] = make(Sizes{values[i], values[i], values[i], values[i]}, false);
+        }
+        return dims;
+    }
+
     static const Sizes& sizes(const nvinfer1::IDimensionExpr* expression) {
         REQUIRE(expression != nullptr, "an output dimension was left a null pointer");
         return static_cast<const Expression*>(expression)->sizes();

@@ -83,6 +83,8 @@ Request readRequest() {
             "no device has blocks with %lld bytes of shared memory", static_cast<long long>(request.sharedLimit));
     cpu_cuda::maxOptinShared = static_cast<size_t>(request.sharedLimit);
     request.inputs = readTensors(true);
+    request.shapes.resize(static_cast<size_t>(readNumber()));
+    for (auto& values : request.shapes) values = readNumbers();
     request.outputs = readTensors(false);
     return request;
 }

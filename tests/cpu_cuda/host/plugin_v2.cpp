@@ -68,6 +68,7 @@ size_t build(IPluginV2DynamicExt& plugin, const Request& request, std::vector<Te
 
     std::vector<DataType> types;
     for (const Tensor& tensor : request.inputs) types.push_back(static_cast<DataType>(tensor.type));
+    REQUIRE(request.shapes.empty(), "IPluginV2DynamicExt knows no shape tensors");
     Expressions expressions;
     std::vector<DimsExprs> dims;
     for (const Tensor& tensor : request.inputs) dims.push_back(expressions.input(tensor));

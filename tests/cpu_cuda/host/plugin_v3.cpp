@@ -81,10 +81,12 @@ size_t build(IPluginV3& plugin, const Request& request, std::vector<Tensor>& out
     }
 
     Expressions expressions;
-    std::vector<DimsExprs> inputDims, outputDims(outputs.size());
+    std::vector<DimsExprs> inputDims, shapeDims, outputDims(outputs.size());
     for (const Tensor& tensor : request.inputs) inputDims.push_back(expressions.input(tensor));
+    for (const auto& values : request.shapes) shapeDims.push_back(expressions.values(values));
     for (size_t i = 0; i < outputs.size(); ++i) outputDims[i].nbDims = -1;
-    REQUIRE(builder.getOutputShapes(inputDims.data(), nbInputs, nullptr, 0, outputDims.data(), nbOutputs, expressions) == 0,
+    REQUIRE(builder.getOutputShapes(inputDims.data(), nbInputs, shapeDims.data(), static_cast<int32_t>(shapeDims.size()),
+                                    outputDims.data(), nbOutputs, expressions) == 0,
             "getOutputShapes fails");
     for (size_t i = 0; i < outputs.size(); ++i) {
         checkOutput(outputDims[i], outputs[i], i);
