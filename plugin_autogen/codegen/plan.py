@@ -264,7 +264,8 @@ def to_json(plan: KernelPlan) -> dict[str, Any]:
         "dimensions": [vars(d) for d in plan.dimensions],
         "shape_inputs": [{"name": s.name, "values": list(s.values)} for s in plan.shape_inputs],
         "resolved": [
-            {"symbol": r.symbol, "output": r.output, "axis": r.axis, "value": ex.to_json(r.value)} for r in plan.resolved
+            {"symbol": r.symbol, "output": r.output, "axis": r.axis, "value": ex.to_json(r.value)}
+            for r in plan.resolved
         ],
         "sizes": [{"symbol": s.symbol, "output": s.output, "upper": ex.to_json(s.upper)} for s in plan.sizes],
         "constants": [

@@ -26,6 +26,7 @@ from plugin_autogen.codegen.plan import (
     Launch,
     Loop,
     PluginPlan,
+    ResolvedSize,
     Space,
     Step,
     TensorSpec,
@@ -180,7 +181,7 @@ class _Renderer:
         self.name = plan.name
         self.fingerprint = plan.fingerprint
         self.tensors = plan.default.inputs + plan.default.outputs
-        self.sources = (*plan.default.dimensions, *plan.default.resolved)
+        self.sources: tuple[Dimension | ResolvedSize, ...] = (*plan.default.dimensions, *plan.default.resolved)
         self.symbols = {source.symbol: f"s{i}" for i, source in enumerate(self.sources)}
         self.blob = bytearray()
         self.constant_offsets: list[list[int]] = []
@@ -223,7 +224,9 @@ class _Renderer:
         outputs = self.plan.default.outputs
         default = self.plan.default
         if (default.sizes or default.shape_inputs) and self.release.interface is not Interface.V3:
-            raise PluginAutogenError(f"plugin {self.name}: {self.release.title} has neither size tensors nor shape inputs")
+            raise PluginAutogenError(
+                f"plugin {self.name}: {self.release.title} has neither size tensors nor shape inputs"
+            )
         for size in self.plan.default.sizes:
             if not 0 <= size.output < len(outputs) or (outputs[size.output].dtype, outputs[size.output].shape) != (
                 INT64,
@@ -546,4 +549,3 @@ class _Steps:
 
     def _cpp(self, expr: Expr, variables: Mapping[str, str]) -> str:
         return self.renderer._cpp(expr, variables)
-

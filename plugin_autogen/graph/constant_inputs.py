@@ -46,7 +46,7 @@ _CONSTANT_INPUTS.update(
 )
 
 
-_RUN_TIME_SHAPES = {"ConstantOfShape": 0, "Expand": 1, "Reshape": 1, "Tile": 1}
+_RUN_TIME_SHAPES = {"ConstantOfShape": 0, "Expand": 1, "Reshape": 1, "Resize": 3, "Slice": 2, "Tile": 1}
 """Operator -> the input among those above which a plugin can also get when it runs, as a shape tensor of TensorRT's."""
 
 

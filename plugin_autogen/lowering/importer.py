@@ -61,7 +61,7 @@ def import_subgraph(subgraph: Subgraph, form: SizeForm = SizeForm.REAL) -> Relax
     model = expand_functions(subgraph.model)
     types = _TypesOf(model)
     types.borders = {
-        info.name: TensorType(tensor.dtype, tuple(tensor.shape))
+        info.name: TensorType(tensor.dtype, tuple(tensor.shape), tuple(tensor.shape))
         for info, tensor in zip(model.graph.output, subgraph.outputs, strict=True)
         if all(isinstance(d, int) for d in tensor.shape)
     }
@@ -147,15 +147,10 @@ class _TypesOf:
         dtype = dtypes.from_onnx(tensor.elem_type)
         if not tensor.HasField("shape"):
             return TensorType(dtype, None)
-        shape = []
-        for dim in tensor.shape.dim:
-            if dim.HasField("dim_value"):
-                shape.append(dim.dim_value)
-            elif dim.dim_param in self.symbols:
-                shape.append(self.symbols[dim.dim_param])
-            else:
-                return TensorType(dtype, None)
-        return TensorType(dtype, tuple(shape))
+        known = tuple(
+            dim.dim_value if dim.HasField("dim_value") else self.symbols.get(dim.dim_param) for dim in tensor.shape.dim
+        )
+        return TensorType(dtype, None if any(d is None for d in known) else known, known)
 
 
 def _parameters(subgraph: Subgraph) -> tuple[list[relax.Var], dict[tirx.Var, tuple[int, int]]]:

@@ -31,10 +31,14 @@ Dimension = Any
 
 @dataclass(frozen=True)
 class TensorType:
-    """A tensor's type as ONNX states it; `shape` is None where ONNX's inference leaves it open."""
+    """A tensor's type as ONNX states it; `shape` is None where ONNX's inference leaves it open.
+
+    `dimensions` has those that it states, None for the others; it is None itself where not even the rank is stated.
+    """
 
     dtype: ElementType
     shape: tuple[Dimension, ...] | None
+    dimensions: tuple[Dimension | None, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,11 @@ class NodeContext:
             return value
         self.unsupported(f"the type of output {index} is not known")
 
+    def stated_shape(self, index: int) -> tuple[Dimension | None, ...] | None:
+        """The dimensions of output `index` that ONNX states, None for others; None where it states no rank."""
+        stated = self.outputs[index] if index < len(self.outputs) else None
+        return None if stated is None else stated.dimensions
+
     def has_output(self, index: int) -> bool:
         """Whether the node has this (optional) output and gives it a name."""
         return index < len(self.node.output) and self.node.output[index] != ""
@@ -132,7 +141,9 @@ class NodeContext:
         place = self.shape_inputs.at(self.node, index)
         place.dimensions[:] = resolve(place.values)
         if any(variables_of(d) for d in place.dimensions):
-            self.unsupported("both the data and a shape that is known at run time decide a size", "end the plugin before it")
+            self.unsupported(
+                "both the data and a shape that is known at run time decide a size", "end the plugin before it"
+            )
         pairs = zip(place.dimensions, place.variables, strict=True)
         return [d if isinstance(d, int) else variable for d, variable in pairs]
 

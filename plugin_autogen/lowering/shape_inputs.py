@@ -1,8 +1,8 @@
 """Shapes that are known when the plugin runs: the values of a small integer tensor decide dimensions.
 
-Such a tensor is no input of the kernels. What the operator makes of its values, dimension by dimension, is an expression
-over those values and the dimensions of the other inputs, which TensorRT evaluates (it gets the values as expressions of
-its own); inside the subgraph each of these dimensions is a variable.
+Such a tensor is no input of the kernels. What the operator makes of its values, dimension by dimension, is an
+expression over those values and the dimensions of the other inputs. TensorRT evaluates it, to which the values are
+expressions too; inside the subgraph each of these dimensions is a variable.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class ResolvedShape:
         input: position among the subgraph's inputs.
         values: the variables that stand for the tensor's values, in `dimensions` only.
         variables: one for each value; they make up one parameter of `main`.
-        dimensions: the value of each variable, over `values`, dimensions of other inputs and variables that came before;
-            empty until the node was converted.
+        dimensions: the value of each variable, over `values`, dimensions of other inputs and variables that came
+            before; empty until the node was converted.
     """
 
     input: int

@@ -46,7 +46,9 @@ def answers(proto: onnx.ModelProto, feeds: Sequence[Mapping[str, Array]], folder
         wanted = dict(zip(names, reference_outputs(proto, dict(given))[0], strict=True))
         for tensor, mine in zip(subgraph.outputs, result.outputs, strict=True):
             message = difference(mine, wanted[tensor.name]).message
-            assert message is None, f"{tensor.name} for {[v.tolist() for v in given.values() if v.dtype == np.int64]}: {message}"
+            assert message is None, (
+                f"{tensor.name} for {[v.tolist() for v in given.values() if v.dtype == np.int64]}: {message}"
+            )
     return plugin
 
 
@@ -74,7 +76,9 @@ def test_reshape_that_keeps_zeros(tmp_path: Path) -> None:
         {"x": (FLOAT, ["a", 4]), "shape": (INT64, [2])},
         {"y": (FLOAT, [None, None])},
     )
-    answers(proto, [{"x": draw(0, 4), "shape": np.array([0, 7])}, {"x": draw(2, 4), "shape": np.array([8, 1])}], tmp_path)
+    answers(
+        proto, [{"x": draw(0, 4), "shape": np.array([0, 7])}, {"x": draw(2, 4), "shape": np.array([8, 1])}], tmp_path
+    )
 
 
 def test_expand_and_tile_share_a_tensor(tmp_path: Path) -> None:
@@ -119,7 +123,9 @@ def test_what_is_refused(nodes: list[str], dtype: int, tensorrt: str, words: str
         "Add": node("Add", "sizes sizes", "z", name="add"),
         "ReduceSum": node("ReduceSum", "y", "z", name="sum", keepdims=0),
     }
-    outputs = {"y": (FLOAT, [None, None])} if nodes == ["Reshape"] else {"z": (INT64 if "Add" in nodes else FLOAT, None)}
+    outputs = (
+        {"y": (FLOAT, [None, None])} if nodes == ["Reshape"] else {"z": (INT64 if "Add" in nodes else FLOAT, None)}
+    )
     proto = model([made[n] for n in nodes], {"x": (FLOAT, [4, 6]), "sizes": (INT64, [2])}, outputs)
     if dtype == INT32:
         proto.graph.input[1].type.tensor_type.shape.dim[0].dim_param = "n"
@@ -133,3 +139,35 @@ def test_what_is_refused(nodes: list[str], dtype: int, tensorrt: str, words: str
             tensorrt=tensorrt,
             plugin_dir=tmp_path / "plugins",
         )
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+def test_resize(mode: str, tmp_path: Path) -> None:
+    """Behind another node; the channels are known to stay as they are."""
+    proto = model(
+        [node("Relu", "x", "h"), node("Resize", "h - - sizes", "y", mode=mode)],
+        {"x": (FLOAT, ["n", 3, "h", "w"]), "sizes": (INT64, [4])},
+        {"y": (FLOAT, [None, 3, None, None])},
+        opset=18,
+    )
+    feeds = [
+        {"x": draw(n, 3, h, w), "sizes": np.array((n, 3, *size))}
+        for n, h, w, size in ((2, 4, 5, (8, 10)), (1, 4, 4, (3, 9)), (1, 1, 1, (5, 1)), (2, 7, 3, (7, 3)))
+    ]
+    plugin = answers(proto, feeds, tmp_path)
+    assert [(r.output, r.axis) for r in plugin.default.resolved] == [(0, 0), (0, 2), (0, 3)]
+
+
+def test_slice_up_to_a_run_time_end(tmp_path: Path) -> None:
+    proto = model(
+        [node("Slice", "x starts ends axes steps", "y")],
+        {"x": (FLOAT, ["a", 9, "c"]), "ends": (INT64, [3])},
+        {"y": (FLOAT, OPEN)},
+        {"starts": np.array([1, 0, -1]), "axes": np.array([1, 0, 2]), "steps": np.array([2, 1, -1])},
+    )
+    far = 2**63 - 1
+    feeds = [
+        {"x": draw(a, 9, c), "ends": np.array(ends)}
+        for a, c, ends in ((4, 5, (8, 3, 0)), (3, 2, (far, far, -far)), (3, 4, (-2, -1, -3)), (2, 2, (0, 0, 1)))
+    ]
+    answers(proto, feeds, tmp_path)

@@ -171,7 +171,8 @@ def _slice(context: NodeContext) -> Any:
         starts, ends = context.attribute("starts"), context.attribute("ends")
         axes, steps = context.attribute("axes"), None
     else:
-        starts, ends = context.constant(1).tolist(), context.constant(2).tolist()
+        starts = context.constant(1).tolist()
+        ends = None if context.is_shape_input(2) else context.constant(2).tolist()
         axes = context.constant(3).tolist() if context.has_input(3) else None
         steps = context.constant(4).tolist() if context.has_input(4) else None
     axes = list(range(len(starts))) if axes is None else [tl.axis_of(context, a, len(shape)) for a in axes]
@@ -179,10 +180,20 @@ def _slice(context: NodeContext) -> Any:
     first: list[Any] = [0] * len(shape)
     stride = [1] * len(shape)
     result: list[Dimension] = list(shape)
-    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        if step == 0:
-            context.unsupported("a step of 0")
-        first[axis], result[axis] = _range(shape[axis], start, end, step)
+    if 0 in steps:
+        context.unsupported("a step of 0")
+    counts: Sequence[Any] = [None] * len(axes)
+    if ends is None:
+        counts = context.resolve_shape(
+            2,
+            lambda ends: [
+                _range(tl.wide(shape)[axis], start, end, step)[1]
+                for axis, start, end, step in zip(axes, starts, ends, steps, strict=True)
+            ],
+        )
+    for axis, start, end, step, count in zip(axes, starts, ends or starts, steps, counts, strict=True):
+        first[axis], number = _range(shape[axis], start, end, step)
+        result[axis] = number if count is None else count
         stride[axis] = max(min(step, _FAR), -_FAR)  # such a step leaves one element; the smallest int64 has no literal
 
     def element(position: list[Any], x: Any) -> Any:
@@ -195,8 +206,8 @@ _FAR = 2**31 - 1
 """ONNX writes "to the end" as the largest integer, of 32 or 64 bits."""
 
 
-def _range(extent: Dimension, start: int, end: int, step: int) -> tuple[Any, Dimension]:
-    """The first index and the number of elements of a slice.
+def _range(extent: Dimension, start: int, end: Dimension, step: int) -> tuple[Any, Dimension]:
+    """The first index and the number of elements of a slice; `end` may be an expression if `extent` is.
 
     ONNX's, not numpy's: backwards, a start before the first element is moved to that one.
     """
@@ -210,7 +221,9 @@ def _range(extent: Dimension, start: int, end: int, step: int) -> tuple[Any, Dim
         past = min(max(end + extent if end < 0 else end, 0 if step > 0 else -1), top)
         return begin, len(range(begin, past, step))
 
-    def clamp(value: int, low: int, high: Any) -> Any:
+    def clamp(value: Dimension, low: int, high: Any) -> Any:
+        if not isinstance(value, int):
+            return tirx.min(tirx.max(tirx.Select(value < 0, extent + value, value), low), high)
         if value >= _FAR:
             return high
         if value <= -_FAR:
