@@ -110,7 +110,7 @@ def extract(
         UnsupportedError: an input that must be constant is not, a type that cannot cross, nothing to compute
             at run time.
     """
-    cuts = [_cut(model, request, in_network, release) for request in requests]
+    cuts = [_cut(model, request, in_network, release if allow_symbolic else None) for request in requests]
     crossings = _crossings(model, cuts)
     decided = {name: borders.decide(model, crossing, release) for name, crossing in crossings.items()}
     if in_network:
@@ -142,7 +142,8 @@ def _label(model: Model, key: str) -> str:
     return f'node "{shorten(key)}" ({shorten(model.node(key).op_type, 60)})'
 
 
-def _cut(model: Model, request: PluginRequest, in_network: bool, release: Release) -> _Cut:
+def _cut(model: Model, request: PluginRequest, in_network: bool, dynamic: Release | None) -> _Cut:
+    """`dynamic`: the release whose plugins may have shapes that are not fixed; None: they must be."""
     keys = request.node_names
     nodes = tuple(model.node(key) for key in keys)
     indices = {model.index[key] for key in keys}
@@ -157,8 +158,8 @@ def _cut(model: Model, request: PluginRequest, in_network: bool, release: Releas
             if not name or name in constants or name in made:
                 continue
             why = "is made at run time"
-            if i == run_time_shape(node):
-                why = _no_shape_input(model, nodes, name, release) or ""
+            if i == run_time_shape(node) and dynamic is not None:
+                why = _no_shape_input(model, nodes, name, dynamic) or ""
             if why:
                 raise UnsupportedError(
                     f'{_label(model, key)}: input {i} ("{role}") must be constant, but "{shorten(name)}" {why}: make '
