@@ -54,6 +54,7 @@ class EngineReport:
         layers: number of layers in the network.
         plugins: one entry for each plugin in the model, in the order of their first nodes.
         engine_layers: names of the built engine's layers, where this machine can load it (a GPU); else None.
+        outputs: shapes of the network's outputs as the builder infers them; -1 where they are open.
         warnings: what the builder warned of, one line each.
     """
 
@@ -64,6 +65,7 @@ class EngineReport:
     layers: int
     plugins: tuple[PluginUse, ...]
     engine_layers: tuple[str, ...] | None
+    outputs: Mapping[str, tuple[int, ...]]
     warnings: tuple[str, ...]
 
 
@@ -133,6 +135,7 @@ def build_engine(
             for use in result["plugins"]
         ),
         engine_layers=tuple(result["engine_layers"]) if result["engine_layers"] is not None else None,
+        outputs={name: tuple(shape) for name, shape in result["outputs"].items()},
         warnings=tuple(result["warnings"]),
     )
 

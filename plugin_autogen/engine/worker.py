@@ -188,6 +188,7 @@ def build(request: dict[str, Any], journal: _Journal) -> None:
         "layers": network.num_layers,
         "plugins": plugins,
         "engine_layers": None,
+        "outputs": {o.name: list(o.shape) for o in map(network.get_output, range(network.num_outputs))},
         "warnings": list(dict.fromkeys(warnings))[:_MESSAGES],
     }
     # The engine is built, whatever becomes of the look inside.

@@ -1,4 +1,4 @@
-"""Inputs whose values decide an output's shape, an axis or a mode: they must be known when the plugin is generated."""
+"""Inputs whose values decide an output's shape, an axis or a mode: most must be known when the plugin is generated."""
 
 from __future__ import annotations
 
@@ -44,6 +44,15 @@ _CONSTANT_INPUTS.update(
     (f"Reduce{kind}", {1: "axes"})
     for kind in ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
 )
+
+
+_RUN_TIME_SHAPES = {"ConstantOfShape": 0, "Expand": 1, "Reshape": 1, "Resize": 3, "Slice": 2, "Tile": 1}
+"""Operator -> the input among those above which a plugin can also get when it runs, as a shape tensor of TensorRT's."""
+
+
+def run_time_shape(node: onnx.NodeProto) -> int | None:
+    """The input of this node whose values may be known at run time only; None where there is none."""
+    return _RUN_TIME_SHAPES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
 
 
 def constant_inputs(node: onnx.NodeProto) -> Mapping[int, str]:
