@@ -208,7 +208,7 @@ class _Reader:
         values = {
             str(v.name): _expr(dimension, known)
             for shape in self._shapes
-            for v, dimension in zip(shape.variables, shape.dimensions, strict=True)
+            for v, dimension in zip(shape.variables, shape.dimensions, strict=False)
         }
         exprs = [e for step in steps for e in expressions(step)] + [workspace]
         exprs += [d for output in self._outputs for d in output.shape]

@@ -7,14 +7,14 @@ computations become equal models, whatever their tensors were called, and no str
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from plugin_autogen.errors import ModelError, SelectionError, UnsupportedError, shorten
 from plugin_autogen.graph import borders
 from plugin_autogen.graph.borders import Border, Crossing
-from plugin_autogen.graph.constant_inputs import constant_inputs, run_time_shape
+from plugin_autogen.graph.constant_inputs import constant_inputs, run_time_data, run_time_shape
 from plugin_autogen.graph.model import Model, Value, captured_names, read_names, subgraphs_of
 from plugin_autogen.graph.selection import PluginRequest
 from plugin_autogen.graph.shapes import Range
@@ -111,6 +111,7 @@ def extract(
             at run time.
     """
     cuts = [_cut(model, request, in_network, release if allow_symbolic else None) for request in requests]
+    _check_shapes(model, cuts)
     crossings = _crossings(model, cuts)
     decided = {name: borders.decide(model, crossing, release) for name, crossing in crossings.items()}
     if in_network:
@@ -158,8 +159,12 @@ def _cut(model: Model, request: PluginRequest, in_network: bool, dynamic: Releas
             if not name or name in constants or name in made:
                 continue
             why = "is made at run time"
-            if i == run_time_shape(node) and dynamic is not None:
-                why = _no_shape_input(model, nodes, name, dynamic) or ""
+            if dynamic is not None and dynamic.interface is not Interface.V3:
+                why += f", and plugins of {dynamic.title} know no sizes but those of their inputs"
+            elif dynamic is not None and i in run_time_data(node, constants):
+                continue
+            elif dynamic is not None and i == run_time_shape(node, constants):
+                why = _no_shape_input(model, nodes, name, constants)
             if why:
                 raise UnsupportedError(
                     f'{_label(model, key)}: input {i} ("{role}") must be constant, but "{shorten(name)}" {why}: make '
@@ -183,19 +188,29 @@ def _cut(model: Model, request: PluginRequest, in_network: bool, dynamic: Releas
     return _Cut(request, nodes, inputs, constants, tuple(outputs), frozenset(shapes))
 
 
-def _no_shape_input(model: Model, nodes: Sequence[onnx.NodeProto], name: str, release: Release) -> str | None:
-    """Why a tensor that is made at run time cannot be a shape input of these nodes' plugin; None where it can."""
+def _check_shapes(model: Model, cuts: Sequence[_Cut]) -> None:
+    made = {name for cut in cuts for name in cut.outputs}
+    for cut in cuts:
+        for name in cut.shapes & made:
+            key = next(k for k, n in zip(cut.request.node_names, cut.nodes, strict=True) if name in n.input)
+            raise UnsupportedError(
+                f'{_label(model, key)}: the sizes in "{shorten(name)}" come from another plugin, and TensorRT infers '
+                "shapes from its own nodes alone: leave those that compute them to TensorRT"
+            )
+
+
+def _no_shape_input(model: Model, nodes: Sequence[onnx.NodeProto], name: str, constants: Container[str]) -> str:
+    """Why a tensor that is made at run time cannot be a shape input of these nodes' plugin; empty where it can."""
     from onnx import TensorProto
 
     value = model.value(name)
-    if release.interface is not Interface.V3:
-        return f"is made at run time, and plugins of {release.title} know no sizes but those of their inputs"
     if value.dtype != TensorProto.INT64 or value.shape is None or len(value.shape) != 1 or not value.is_static:
         return "is made at run time and no int64 tensor of one dimension and a known length"
-    others = [n.op_type for n in nodes for i, read in enumerate(n.input) if read == name and i != run_time_shape(n)]
-    if others or any(name in captured_names(n) for n in nodes):
+    places = [(n, i) for n in nodes for i, read in enumerate(n.input) if read == name]
+    as_data = any(i != run_time_shape(n, constants) for n, i in places)
+    if as_data or any(name in captured_names(n) for n in nodes):
         return "is made at run time and read as data too inside the plugin"
-    return None
+    return ""
 
 
 def _is_read(model: Model, name: str, outside: set[int]) -> bool:

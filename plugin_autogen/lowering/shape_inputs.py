@@ -28,7 +28,7 @@ class ResolvedShape:
         values: the variables that stand for the tensor's values, in `dimensions` only.
         variables: one for each value; they make up one parameter of `main`.
         dimensions: the value of each variable, over `values`, dimensions of other inputs and variables that came
-            before; empty until the node was converted.
+            before; empty until the node was converted, and where its results have no elements.
     """
 
     input: int

@@ -174,6 +174,7 @@ def resolved_shapes(
     for shape in relax_module.shapes:
         values = {str(v.name): int(n) for v, n in zip(shape.values, inputs[shape.input], strict=True)}
         sizes = [evaluated(dimension, {**known, **values}) for dimension in shape.dimensions]
+        sizes = sizes or [0] * len(shape.variables)  # of a node that has no elements to compute nobody asked
         known.update({str(v.name): size for v, size in zip(shape.variables, sizes, strict=True)})
         found.append(sizes)
     return found

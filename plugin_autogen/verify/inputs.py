@@ -229,7 +229,7 @@ _LIMITED_INPUTS: dict[str, tuple[tuple[int, int, Rule], ...]] = {
     "Scatter": ((1, 0, _unique_along_axis),),
     "ScatterElements": ((1, 0, _unique_along_axis),),
     "ScatterND": ((1, 0, _tuples),),
-    "Slice": ((2, 2, _up_to(9)),),
+    "Slice": ((1, 1, _between(-9, 9)), (2, 2, _between(-9, 9))),
     "Tile": ((1, 1, _up_to(4)),),
     "Unique": ((0, 0, _up_to(8)),),
 }

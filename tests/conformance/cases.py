@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ import onnx.shape_inference
 
 from plugin_autogen import dtypes
 from plugin_autogen.errors import UnsupportedError
-from plugin_autogen.graph.constant_inputs import constant_inputs
+from plugin_autogen.graph.constant_inputs import constant_inputs, run_time_shape
 from plugin_autogen.graph.subgraph import BorderTensor, Subgraph
 
 TRAINING_DOMAIN = "ai.onnx.preview.training"
@@ -28,7 +29,10 @@ DATA_DECIDE = {"Compress", "NonMaxSuppression", "NonZero", "Unique"}
 
 @dataclass(frozen=True)
 class Case:
-    """One node test. `reason` says why it cannot be a TensorRT plugin, None where it can."""
+    """One node test. `reason` says why it cannot be a TensorRT plugin, None where it can.
+
+    `shapes` are the inputs whose values TensorRT tells the plugin as shapes.
+    """
 
     name: str
     operator: str
@@ -38,6 +42,7 @@ class Case:
     rtol: float
     atol: float
     reason: str | None
+    shapes: frozenset[str] = frozenset()
 
 
 @functools.cache
@@ -54,8 +59,8 @@ def load(name: str, real_sizes: bool = True) -> Case:
     """The case of this name, with inputs that must be constant turned into initializers.
 
     Args:
-        real_sizes: leave sizes of outputs open that the data decide, as models have them; else the test's data state
-            them, which is what plugins of TensorRT 8 need.
+        real_sizes: leave sizes of outputs open that the data decide, as models have them, and shapes that may be known
+            at run time only are no constants; else the test's data state them, as plugins of TensorRT 8 need it.
     """
     test = node_tests()[name]
     model = onnx.ModelProto()
@@ -65,15 +70,19 @@ def load(name: str, real_sizes: bool = True) -> Case:
     reason = _not_expressible(model, operator, [*values, *expected])
     inputs: dict[str, np.ndarray] = {}
     outputs: list[np.ndarray] = []
+    shapes: frozenset[str] = frozenset()
     if reason is None:
         inputs = {i.name: _array(v) for i, v in zip(model.graph.input, values, strict=True)}
         outputs = [_array(v) for v in expected]
-        _bake(model, inputs, _constant_names(name, model))
+        constants = _constant_names(name, model)
+        if real_sizes and _original(name) is None:
+            shapes = _run_time_shapes(model, inputs, constants)
+        _bake(model, inputs, constants - shapes)
         if real_sizes and operator in DATA_DECIDE:
             _open_shapes(model)
         else:
             _state_shapes(model, outputs)
-    return Case(name, operator, model, inputs, outputs, test.rtol, test.atol, reason)
+    return Case(name, operator, model, inputs, outputs, test.rtol, test.atol, reason, shapes)
 
 
 def operator_of(name: str, model: onnx.ModelProto) -> str:
@@ -104,7 +113,7 @@ def subgraph(case: Case) -> Subgraph:
             f"{info.name}_{i}" if is_open and not dims[i].HasField("dim_value") else size
             for i, size in enumerate(value.shape)
         )
-        return BorderTensor(info.name, dtype, shape, dtype)
+        return BorderTensor(info.name, dtype, shape, dtype, is_shape=info.name in case.shapes)
 
     return Subgraph(
         name=f"tpat_{case.name}"[:120],
@@ -132,6 +141,19 @@ def _constant_names(name: str, model: onnx.ModelProto) -> set[str]:
         for index in constant_inputs(node)
         if index < len(node.input)
     }
+
+
+def _run_time_shapes(
+    model: onnx.ModelProto, inputs: dict[str, np.ndarray], constants: Container[str]
+) -> frozenset[str]:
+    """Of the inputs that are usually constant, those that a plugin can take as shapes at run time."""
+    return frozenset(
+        name
+        for node in model.graph.node
+        if (place := run_time_shape(node, constants)) is not None and place < len(node.input)
+        for name in [node.input[place]]
+        if name in inputs and inputs[name].dtype == np.int64 and inputs[name].ndim == 1 and len(inputs[name]) > 0
+    )
 
 
 def _bake(model: onnx.ModelProto, inputs: dict[str, np.ndarray], names: set[str]) -> None:

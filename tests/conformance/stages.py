@@ -100,7 +100,8 @@ def extract_whole(case: cases.Case, release: Release, scratch: Path) -> Extracti
     onnx.save(case.model, path)
     model = load_model(path)
     request = PluginRequest(f"tpat_{re.sub(r'[^A-Za-z0-9_]', '_', case.name)}"[:120], tuple(model.node_keys))
-    return extract(model, [request], release, allow_symbolic=cases.has_open_shapes(case), in_network=False)
+    is_dynamic = cases.has_open_shapes(case) or bool(case.shapes)
+    return extract(model, [request], release, allow_symbolic=is_dynamic, in_network=False)
 
 
 @dataclass(frozen=True)
@@ -150,8 +151,15 @@ class PluginTest:
     def inputs(self) -> list[Array]:
         from plugin_autogen.verify.cpu import encode
 
+        return [encode(value, b) for value, b in self._given() if not b.is_shape]
+
+    def shapes(self) -> list[Array]:
+        """The values of shape tensors."""
+        return [value for value, b in self._given() if b.is_shape]
+
+    def _given(self) -> list[tuple[Array, BorderTensor]]:
         (subgraph,), (use,) = self.extraction.subgraphs, self.extraction.uses
-        return [encode(self.case.inputs[n], b) for n, b in zip(use.inputs, subgraph.inputs, strict=True)]
+        return [(self.case.inputs[n], b) for n, b in zip(use.inputs, subgraph.inputs, strict=True)]
 
     def result(self, actual: Sequence[Array]) -> str:
         """ "pass", or the first difference from what ONNX states."""
@@ -174,7 +182,9 @@ def run_plugin(test: PluginTest, plan: PluginPlan, scratch: Path) -> list[Array]
 
     compiled = CpuPlugin.from_plan(plan, test.extraction.release, scratch, Sanitizer.CHECK)
     stable = not any(order_changes_bits(variant.source) for variant in plan.variants)
-    return compiled.run(test.inputs(), test.specs(plan), fingerprint=plan.fingerprint, stable=stable)
+    return compiled.run(
+        test.inputs(), test.specs(plan), fingerprint=plan.fingerprint, stable=stable, shapes=test.shapes()
+    )
 
 
 def result_of_response(name: str, release: Release, content: bytes, scratch: Path) -> str:
@@ -201,7 +211,7 @@ def _keep(test: PluginTest, plan: PluginPlan, folder: Path) -> None:
         path = folder / "src" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    request = encode_request(plan.name, [Call(test.inputs(), test.specs(plan))], plan.fingerprint)
+    request = encode_request(plan.name, [Call(test.inputs(), test.specs(plan), shapes=test.shapes())], plan.fingerprint)
     (folder / "request").write_bytes(request)
     (folder / "plugin.json").write_text(json.dumps({"name": plan.name}))
 

@@ -239,6 +239,7 @@ class CpuLibrary:
         stable: bool = True,
         shared_limit: int = 64 * 1024,
         timeout: float = 300.0,
+        shapes: Sequence[Array] = (),
     ) -> RunResult:
         """Runs one plugin from its creator to `enqueue`.
 
@@ -253,13 +254,14 @@ class CpuLibrary:
             stable: all runs must give the same bits. Not so for sums by floating-point atomics.
             shared_limit: bytes of shared memory that a block may have; the default is that of compute capability 7.5.
             timeout: seconds.
+            shapes: values of shape tensors.
 
         Raises:
             KernelFault: a kernel did something that a GPU forbids or leaves undefined.
             PluginFailure: the plugin refused or broke a rule.
             Unstable: see `stable`.
         """
-        calls = [Call(inputs, outputs, profiles)]
+        calls = [Call(inputs, outputs, profiles, shapes)]
         return self.run_many(plugin, calls, fingerprint, seeds, contexts, stable, shared_limit, timeout)[0]
 
     def run_many(

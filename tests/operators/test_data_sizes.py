@@ -247,3 +247,24 @@ def test_a_converter_of_the_users(tmp_path: Path) -> None:
         exec(example.removeprefix("python"), names)
         feeds = [{"x": np.array(x, np.float32)} for x in ([1, 2, -1, 3], [1, 2], [-1], [], [0] * 300)]
         answers(proto, feeds, tmp_path)
+
+
+def test_slice_from_a_run_time_start(tmp_path: Path) -> None:
+    proto = model(
+        [node("Slice", "x starts ends axes steps", "y"), node("Neg", "y", "z")],
+        {"x": (FLOAT, ["a", 9, "c"]), "starts": (INT64, [2]), "ends": (INT64, [2])},
+        {"z": (FLOAT, ["a", None, None])},
+        {"axes": np.array([1, -1]), "steps": np.array([2, -1])},
+    )
+    far = 2**63 - 1
+    feeds = [
+        {"x": sparse(a, 9, c), "starts": np.array(starts), "ends": np.array(ends)}
+        for a, c, starts, ends in (
+            (3, 5, (1, 4), (8, 0)),
+            (2, 4, (-5, -1), (far, -far)),
+            (2, 3, (7, 2), (3, 0)),
+            (1, 2, (-far, far), (-2, -2)),
+        )
+    ]
+    plugin = answers(proto, feeds, tmp_path)
+    assert [size.output for size in plugin.default.sizes] == [1, 2]

@@ -172,6 +172,8 @@ def _slice(context: NodeContext) -> Any:
         starts, ends = context.attribute("starts"), context.attribute("ends")
         axes, steps = context.attribute("axes"), None
     else:
+        if context.has_input(1) and not context.is_constant(1):
+            return _slice_by_data(context)
         starts = context.constant(1).tolist()
         ends = None if context.is_shape_input(2) else context.constant(2).tolist()
         axes = context.constant(3).tolist() if context.has_input(3) else None
@@ -207,8 +209,46 @@ _FAR = 2**31 - 1
 """ONNX writes "to the end" as the largest integer, of 32 or 64 bits."""
 
 
-def _range(extent: Dimension, start: int, end: Dimension, step: int) -> tuple[Any, Dimension]:
-    """The first index and the number of elements of a slice; `end` may be an expression if `extent` is.
+def _slice_by_data(context: NodeContext) -> Any:
+    """Slice whose starts the kernels read: the number of elements along each sliced axis is found on the device."""
+    from tvm import te, tirx
+
+    from plugin_autogen.lowering import te_loops as tl
+
+    shape = context.shape(0)
+    (count,) = context.shape(1)
+    if not isinstance(count, int):
+        context.unsupported("the number of starts must be known")
+    axes = [tl.axis_of(context, int(a), len(shape)) for a in context.constant(3)] if context.has_input(3) else []
+    axes = axes or list(range(count))
+    steps = [int(s) for s in context.constant(4)] if context.has_input(4) else [1] * count
+    if 0 in steps:
+        context.unsupported("a step of 0")
+    limits = [context.input(1), context.input(2)]
+    result: list[Dimension] = list(shape)
+    for i, axis in enumerate(axes):
+        # the data are here for their dimensions
+        def number(_: Any, starts: Any, ends: Any, i: int = i, axis: int = axis) -> Any:
+            found = _range(tl.wide(shape)[axis], starts(i).astype("int64"), ends(i).astype("int64"), steps[i])[1]
+            return te.compute((1,), lambda _: found, name="count")
+
+        bound = context.size_bound({0: axis}, shape[axis])
+        result[axis] = context.declare_size(bound, context.te(number, context.input(0), *limits, name="count"))
+
+    def element(position: list[Any], x: Any, starts: Any, ends: Any) -> Any:
+        place = list(position)
+        for i, axis in enumerate(axes):
+            extent = tl.wide(shape)[axis]
+            first = _range(extent, starts(i).astype("int64"), ends(i).astype("int64"), steps[i])[0]
+            # at most the last: where the model states a shape, the data may give less
+            place[axis] = tirx.max(tirx.min(first + position[axis] * steps[i], extent - 1), 0)
+        return x(*place)
+
+    return tl.gather(context, result, element, context.input(0), *limits)
+
+
+def _range(extent: Dimension, start: Dimension, end: Dimension, step: int) -> tuple[Any, Dimension]:
+    """The first index and the number of elements of a slice; with expressions for limits `extent` must be one too.
 
     ONNX's, not numpy's: backwards, a start before the first element is moved to that one.
     """

@@ -158,8 +158,6 @@ def _resize_to(context: NodeContext, settings: _Settings, axes: Sequence[int]) -
     """Resize to sizes that are known at run time only; an axis that is known to stay as it is costs nothing."""
     from plugin_autogen.lowering.te_helpers import same_size
 
-    if settings.antialias or context.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
-        context.unsupported("antialias or an aspect ratio policy with sizes that are known at run time only")
     if settings.mode not in ("nearest", "linear", "cubic"):
         context.unsupported(f"mode '{settings.mode}' is none of nearest, linear, cubic")
     shape, stated = context.shape(0), context.stated_shape(0)
