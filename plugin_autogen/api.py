@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from plugin_autogen import dtypes, pipeline, releases
+from plugin_autogen.build import targets
 from plugin_autogen.errors import SelectionError, shorten
 from plugin_autogen.graph.selection import Selection
 from plugin_autogen.graph.shapes import Range, ShapeRange, ShapeRanges, batch_range
@@ -78,6 +79,8 @@ def generate(
     auto: bool = False,
     fuse: bool = False,
     tensorrt: str | None = None,
+    target: str | None = None,
+    source_only: bool = False,
     plugin_dir: str | os.PathLike[str] | None = None,
     library: str | None = None,
     architectures: Sequence[str] = (),
@@ -103,10 +106,16 @@ def generate(
         subgraphs: "inputs:outputs=plugin_name", names of tensors separated by commas: what lies between is one plugin.
         auto: all nodes that the target TensorRT's parser refuses.
         fuse: selected nodes that feed each other become one plugin.
-        tensorrt: "8", "10", "11", "rtx", or a minor release such as "8.5"; None: what is installed, else "10".
+        tensorrt: "8", "10", "11", "rtx", or a minor release such as "8.5"; None: the target's, else what is installed,
+            else "10".
+        target: a board, "jetson-orin" or "jetson-orin:6.0" with another JetPack release than the usual, which decides
+            `tensorrt` and `architectures` where they are not given. Nothing is compiled unless this machine is of the
+            board's kind.
+        source_only: compile nothing.
         plugin_dir: gets `lib/` and `src/`; None: `plugins` beside the output model.
-        library: one library of this name for all plugins; None: one each.
-        architectures: GPUs, as `--arch` takes them; none: all that the compiler knows from sm_75 up, and PTX.
+        library: one library of this name for all plugins; None: one each, or one "tpat_plugins" if nothing is compiled.
+        architectures: GPUs, as `--arch` takes them; none: the target's, else all that the compiler knows from sm_75 up,
+            and PTX.
         cuda_home: the CUDA toolkit; None: CUDA_HOME, PATH, the wheels, /usr/local/cuda.
         tensorrt_home: TensorRT's headers; None: TENSORRT_HOME, the system's, else our own declarations.
         check: "off" or "cpu".
@@ -125,11 +134,14 @@ def generate(
         PluginAutogenError: one line that says what is wrong and what to do; nothing was written then.
     """
     output = Path(output_model)
+    board = targets.target(target) if target is not None else None
+    if tensorrt is None and board is not None:
+        tensorrt = board.tensorrt
     options = Options(
         release=releases.release(tensorrt) if tensorrt is not None else default_release(),
         plugin_dir=Path(plugin_dir) if plugin_dir is not None else output.parent / "plugins",
         library=library,
-        architectures=tuple(architectures),
+        architectures=tuple(architectures) or ((board.name,) if board is not None else ()),
         cuda_home=cuda_home,
         tensorrt_home=tensorrt_home,
         check=Check(check),
@@ -139,6 +151,8 @@ def generate(
         tuning=tuning,
         precision=_precision(precision),
         specialize=specialize,
+        target=board,
+        source_only=source_only or (board is not None and not board.is_here),
     )
     selection = Selection(
         tuple(node_names or ()), tuple(node_types or ()), plugin_names or {}, tuple(subgraphs), auto, fuse

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plugin_autogen import dtypes
+from plugin_autogen.build.targets import TRTEXEC, Target
 from plugin_autogen.codegen import expr as ex
 from plugin_autogen.codegen.plan import KernelPlan, PluginPlan, as_variants, launches
 from plugin_autogen.dtypes import ElementType
@@ -26,6 +27,7 @@ from plugin_autogen.tuning import Tuning
 if TYPE_CHECKING:
     import onnx
 
+    from plugin_autogen.build.architectures import Architectures
     from plugin_autogen.build.compile import LibrarySource
     from plugin_autogen.graph.extract import Extraction
     from plugin_autogen.graph.model import Model
@@ -41,6 +43,10 @@ class Check(enum.Enum):
     OFF = "off"
     CPU = "cpu"
     """The lowered function, compiled for the CPU, against ONNX Runtime or ONNX's reference evaluator."""
+
+
+SOURCE_LIBRARY = "tpat_plugins"
+"""The one library of all plugins where nothing is compiled here: one folder to build on the board."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,8 @@ class Options:
         tuning: the search for faster schedules, or what an earlier one chose; None: default schedules.
         precision: the narrower type (float16, bfloat16) in which plugins offer their float32 borders too; None: none.
         specialize: plugins with dynamic shapes get kernels for the best sizes beside those for all.
+        target: the board that the plugins are for, where it was named; `release` and `architectures` are its own then.
+        source_only: compile nothing; the library is made of the source, on the machine that needs it.
     """
 
     release: Release
@@ -76,6 +84,8 @@ class Options:
     tuning: Tuning | None = None
     precision: ElementType | None = None
     specialize: bool = False
+    target: Target | None = None
+    source_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,13 +135,14 @@ class GenerationResult:
     Attributes:
         model: the rewritten ONNX model.
         plugins: in the order of their first use.
-        libraries: the `.so` files.
-        sources: folder of each plugin's and library's source, a CMake project.
+        libraries: the `.so` files; none where only the source was wanted.
+        sources: folder of each plugin's and library's source, a project for CMake and make.
         node_plugins: node name → plugin name.
         release: key of the TensorRT release.
         warnings: one line each.
         seconds: wall clock.
         command: the command line that builds an engine from the result.
+        build_commands: those that come before it, where only the source was wanted.
     """
 
     model: Path
@@ -143,6 +154,7 @@ class GenerationResult:
     warnings: tuple[str, ...]
     seconds: float
     command: tuple[str, ...]
+    build_commands: tuple[tuple[str, ...], ...] = ()
 
     @property
     def plugin_names(self) -> list[str]:
@@ -195,7 +207,7 @@ def _run(
     from plugin_autogen.graph.dynamic import with_dynamic_shapes
     from plugin_autogen.graph.extract import extract
     from plugin_autogen.graph.model import load_model
-    from plugin_autogen.graph.rewrite import rewrite, save_model
+    from plugin_autogen.graph.rewrite import name_libraries, rewrite, save_model
     from plugin_autogen.graph.selection import select
     from plugin_autogen.lowering.custom import output_types
     from plugin_autogen.tuning.choose import chooser
@@ -219,10 +231,13 @@ def _run(
     if options.library is not None:
         _check_library_name(options.library)
     # Before the long part: a missing compiler must not be found out at its end.
-    toolchain = find_toolchain(options.cuda_home)
-    headers = find_tensorrt_headers(options.release, options.tensorrt_home)
+    toolchain = None if options.source_only else find_toolchain(options.cuda_home)
+    headers = find_tensorrt_headers(options.release, options.tensorrt_home) if toolchain else None
     architectures = resolve(options.architectures, toolchain)
-    choose = chooser(options.tuning, toolchain, options.jobs, progress) if options.tuning is not None else None
+    choose = None
+    if options.tuning is not None:
+        compiler = toolchain or find_toolchain(options.cuda_home)  # candidates are compiled here, whatever is kept
+        choose = chooser(options.tuning, compiler, options.jobs, progress)
     extraction = extract(model, requests, options.release, allow_symbolic=True, ranges=dynamic.ranges)
 
     oldest = min(architectures.oldest, options.release.oldest_arch)
@@ -233,13 +248,20 @@ def _run(
     plans = {name: result.plan for name, result in lowered.items()}
 
     with _staging(options.plugin_dir) as staging:
-        sources = _write_sources(plans, options, staging / "src")
-        progress("compiling", 0, len(sources))
-        libraries = compile_many(sources, staging / "lib", toolchain, headers, architectures, options.jobs)
+        sources = _write_sources(plans, options, architectures, staging / "src")
+        if toolchain and headers:
+            progress("compiling", 0, len(sources))
+            compile_many(sources, staging / "lib", toolchain, headers, architectures, options.jobs)
         sizes = {
             s.name: [t.dtype for t in plans[s.name].default.outputs[len(s.outputs) :]] for s in extraction.subgraphs
         }
         rewritten = rewrite(model, extraction, {name: plan.fingerprint for name, plan in plans.items()}, sizes)
+        folders = [options.plugin_dir / "src" / source.name for source in sources]
+        if options.source_only:
+            built = tuple(folder / "build" / f"{folder.name}.so" for folder in folders)
+        else:
+            built = tuple(options.plugin_dir / "lib" / f"{folder.name}.so" for folder in folders)
+        name_libraries(rewritten, built, output_model.parent)
         published = _publish(staging, options.plugin_dir)
         try:
             save_model(rewritten, output_model, model.base_dir)
@@ -248,11 +270,10 @@ def _run(
             raise
         published.commit()
     progress("done", 1, 1)
-    paths = tuple(options.plugin_dir / "lib" / library.path.name for library in libraries)
     return GenerationResult(
         model=output_model,
         plugins=tuple(_report(extraction, s, lowered[s.name]) for s in extraction.subgraphs),
-        libraries=paths,
+        libraries=() if options.source_only else built,
         sources=tuple(
             sorted({options.plugin_dir / "src" / f.name for s in sources for f in (*s.plugin_folders, s.folder)})
         ),
@@ -267,12 +288,13 @@ def _run(
                 *_precision_warnings(extraction, options),
                 *_operand_warnings(lowered),
                 *_specialization_warnings(extraction, options),
-                headers.note,
+                headers.note if headers else "",
             )
             if w
         ),
         seconds=time.monotonic() - start,
-        command=_engine_command(output_model, paths, options, dynamic.profile),
+        command=_engine_command(output_model, built, options, dynamic.profile),
+        build_commands=tuple(("make", "-C", str(f)) for f in folders) if options.source_only else (),
     )
 
 
@@ -518,17 +540,24 @@ def _missing_parents(folder: Path) -> list[Path]:
     return missing
 
 
-def _write_sources(plans: Mapping[str, PluginPlan], options: Options, folder: Path) -> list[LibrarySource]:
+def _write_sources(
+    plans: Mapping[str, PluginPlan], options: Options, architectures: Architectures, folder: Path
+) -> list[LibrarySource]:
     """Renders every plugin and library into `folder/<name>/`."""
     from plugin_autogen.build.compile import LibrarySource
     from plugin_autogen.codegen.render import render_library, render_plugin
 
     for name, plan in plans.items():
         _write_files(folder / name, render_plugin(plan, options.release))
-    groups = {options.library: list(plans)} if options.library is not None else {name: [name] for name in plans}
+    common = options.library or (SOURCE_LIBRARY if options.source_only else None)
+    groups = {common: list(plans)} if common is not None else {name: [name] for name in plans}
+    # What the user named is what the source compiles for elsewhere too; else the compiler there decides.
+    chosen = (architectures.real or architectures.virtual) if options.architectures else ()
+    oldest = min(architectures.oldest, options.release.oldest_arch)
+    board = options.target.title if options.target is not None else ""
     sources = []
     for library, names in groups.items():
-        _write_files(folder / library, render_library(library, names, options.release))
+        _write_files(folder / library, render_library(library, names, options.release, chosen, oldest, board))
         sources.append(LibrarySource(library, folder / library, tuple(folder / name for name in names)))
     return sources
 
@@ -588,6 +617,8 @@ def _publish(staging: Path, plugin_dir: Path) -> _Published:
     try:
         backup.mkdir()
         for kind in ("src", "lib"):
+            if not (staging / kind).is_dir():
+                continue
             (plugin_dir / kind).mkdir(exist_ok=True)
             for source in sorted((staging / kind).iterdir()):
                 published.move(source, plugin_dir / kind / source.name)
@@ -649,9 +680,9 @@ def _engine_command(
     model: Path, libraries: Sequence[Path], options: Options, profile: Mapping[str, ShapeRange]
 ) -> tuple[str, ...]:
     """The next command: `trtexec`, or ours where the release has no trtexec that loads plugins."""
+    release = options.release
     shapes = profile_options(profile)
     engine = model.with_suffix(".engine")
-    release = options.release
     if release.key == "rtx":
         return (
             "plugin_autogen",
@@ -668,7 +699,8 @@ def _engine_command(
     option = "--plugins" if release.key == "8" else "--staticPlugins"
     plugins = (f"{option}={path}" for path in libraries)
     allowed = [_PRECISION_OPTIONS[options.precision]] if options.precision and release.is_weakly_typed else []
-    return ("trtexec", f"--onnx={model}", f"--saveEngine={engine}", *plugins, *allowed, *shapes)
+    trtexec = TRTEXEC if options.target is not None else "trtexec"
+    return (trtexec, f"--onnx={model}", f"--saveEngine={engine}", *plugins, *allowed, *shapes)
 
 
 _PRECISION_OPTIONS = {dtypes.FLOAT16: "--fp16", dtypes.BFLOAT16: "--bf16"}

@@ -60,6 +60,8 @@ _RELATIONS = {
 
 INTERFACE_HEADERS = ("nvinfer_interface.h", "nvinfer_plugin_v2.h", "nvinfer_plugin_v3.h")
 
+PROJECT_FILES = ("library.cpp", "exports.map", "CMakeLists.txt", "Makefile", "README.md")
+
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _COMPARISONS = frozenset({"<", "<=", "==", "!=", "&&", "||"})
 _BUILDER = {"+": "sum", "-": "difference", "*": "product", "min": "minimum", "max": "maximum",
@@ -95,13 +97,29 @@ def render_plugin(plan: PluginPlan, release: Release) -> dict[str, bytes]:
     return _Renderer(plan, release).files()
 
 
-def render_library(name: str, plugin_names: Sequence[str], release: Release) -> dict[str, bytes]:
+def render_library(
+    name: str,
+    plugin_names: Sequence[str],
+    release: Release,
+    architectures: Sequence[int] = (),
+    oldest_arch: int | None = None,
+    board: str = "",
+) -> dict[str, bytes]:
     """The source files of a library, by file name, for the folder `src/<name>/`.
 
-    `library.cpp` has the entry points, `exports.map` is the linker's version script for them, `CMakeLists.txt` builds
-    the library anywhere, from the plugins' folders beside this one (or from this one, for a plugin of the same name).
+    `library.cpp` has the entry points, `exports.map` is the linker's version script for them, `CMakeLists.txt` and
+    `Makefile` build the library anywhere, from the plugins' folders beside this one (or from this one, for a plugin of
+    the same name).
+
+    Args:
+        architectures: compute capabilities (87 for 8.7) that the project compiles for unless told others; none: those
+            from `oldest_arch` on that the compiler there knows.
+        oldest_arch: the oldest one that the plugins' kernels run on; None: the release's.
+        board: title of the board that this is for, if it is known.
+
     Raises `PluginAutogenError` if there is no plugin.
     """
+    oldest_arch = oldest_arch or release.oldest_arch
     _check_identifier(name, "library")
     for plugin in plugin_names:
         _check_identifier(plugin, "plugin")
@@ -119,12 +137,13 @@ def render_library(name: str, plugin_names: Sequence[str], release: Release) -> 
         "entry_point": "getCreators" if v3 else "getPluginCreators",
         "release_title": release.title,
         "usage": _usage(name, release),
-        "old_architectures": " ".join(map(str, _OLD_ARCHITECTURES)),
+        "board": board,
+        "chosen_architectures": list(architectures),
+        "oldest_architecture": oldest_arch,
+        "old_architectures": " ".join(str(a) for a in _OLD_ARCHITECTURES if a >= oldest_arch),
         "architectures_by_cuda": [(cuda, " ".join(map(str, numbers))) for cuda, numbers in _ARCHITECTURES],
     }
-    files = {
-        file: _template(f"{file}.j2", context) for file in ("library.cpp", "exports.map", "CMakeLists.txt", "README.md")
-    }
+    files = {file: _template(f"{file}.j2", context) for file in PROJECT_FILES}
     for header in INTERFACE_HEADERS:
         files[header] = (resources.interface_include() / header).read_bytes()
     return files

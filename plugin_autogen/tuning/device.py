@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import socket
 from dataclasses import dataclass
 from typing import Any
 
 from plugin_autogen.errors import TuningError, shorten
 from plugin_autogen.tuning import Tracker
 
+TRACKER = "python -m tvm.exec.rpc_tracker --host=0.0.0.0 --port=9190"
+SERVER = "python -m tvm.exec.rpc_server --tracker=HOST:PORT --key=KEY"
 SECONDS = 20
 """How long the tracker and a board may take to answer."""
 
@@ -60,13 +63,23 @@ def _local() -> Any:
 
 
 def _remote(tracker: Tracker) -> Any:
+    where = f"--rpc_tracker {shorten(tracker.host)}:{tracker.port}"
     try:
+        socket.create_connection((tracker.host, tracker.port), SECONDS).close()  # TVM would try for a minute
+    except OSError as error:
+        raise TuningError(f"{where}: no tracker answers ({error.strerror or error}): start `{TRACKER}`") from None
+    try:
+        boards = rpc_config(tracker).connect_tracker().summary()["server_info"]
+        if not any(board["key"] == f"server:{tracker.key}" for board in boards):
+            raise TuningError(
+                f"{where}: no board with the key '{shorten(tracker.key)}' is registered: start `{SERVER}` there"
+            )
         session = rpc_config(tracker).connect_server()
+    except TuningError:
+        raise
     except Exception as error:  # TVM raises many kinds
         raise TuningError(
-            f"--rpc_tracker {shorten(tracker.host)}:{tracker.port}: no board with the key '{shorten(tracker.key)}' "
-            f"answers ({shorten(error, 200)}): see that the tracker runs, and on the board "
-            "`python -m tvm.exec.rpc_server --tracker=… --key=…`"
+            f"{where}: the board '{shorten(tracker.key)}' does not answer: {shorten(error, 200)}"
         ) from None
     device = session.cuda(0)
     if not device.exist:

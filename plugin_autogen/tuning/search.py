@@ -115,7 +115,8 @@ class Search:
                 mod=module,
                 target=self._bench.target,
                 space_generator=space_of(function, self._bench.target, self._device.arch),
-                search_strategy="evolutionary",
+                # before the first batch there is nothing to learn from
+                search_strategy="evolutionary" if self._trials > BATCH else "replay-trace",
                 task_name=name,
                 rand_state=1,
                 logger=_quiet(),
@@ -145,7 +146,7 @@ class Search:
         from tvm import s_tir
 
         self._progress(f"tuning {name}: the best once more", self._trials, self._trials)
-        traces = [_plain(record.trace.as_json()) for record in records]
+        traces = [plain(record.trace.as_json()) for record in records]
         scheduled = []
         for trace in traces:
             schedule = s_tir.Schedule(function)
@@ -200,15 +201,15 @@ def is_tunable(function: tirx.PrimFunc) -> bool:
     return len(blocks) > 1 and not any(obstacles)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """TVM's containers as Python's, for JSON."""
     if isinstance(value, (str, int, float, bool)) or value is None:
         return value
     if hasattr(value, "value"):
-        return _plain(value.value)
+        return plain(value.value)
     if isinstance(value, Mapping) or hasattr(value, "items"):
-        return {str(k): _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value]
+        return {str(k): plain(v) for k, v in value.items()}
+    return [plain(v) for v in value]
 
 
 def _quiet() -> logging.Logger:
