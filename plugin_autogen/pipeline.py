@@ -21,7 +21,7 @@ from plugin_autogen.codegen.plan import KernelPlan, PluginPlan, as_variants, lau
 from plugin_autogen.dtypes import ElementType
 from plugin_autogen.errors import CheckError, OutputError, PluginAutogenError, SelectionError, UnsupportedError, shorten
 from plugin_autogen.graph.shapes import ShapeRange, ShapeRanges, profile_options
-from plugin_autogen.releases import Release
+from plugin_autogen.releases import Interface, Release
 from plugin_autogen.tuning import Tuning
 
 if TYPE_CHECKING:
@@ -252,7 +252,10 @@ def _run(
         if toolchain and headers:
             progress("compiling", 0, len(sources))
             compile_many(sources, staging / "lib", toolchain, headers, architectures, options.jobs)
-        rewritten = rewrite(model, extraction, {name: plan.fingerprint for name, plan in plans.items()})
+        sizes = {
+            s.name: [t.dtype for t in plans[s.name].default.outputs[len(s.outputs) :]] for s in extraction.subgraphs
+        }
+        rewritten = rewrite(model, extraction, {name: plan.fingerprint for name, plan in plans.items()}, sizes)
         folders = [options.plugin_dir / "src" / source.name for source in sources]
         if options.source_only:
             built = tuple(folder / "build" / f"{folder.name}.so" for folder in folders)
@@ -312,13 +315,16 @@ def build_plugin_plan(
     precision: ElementType | None = None,
     specialize: bool = False,
     choose: Choose | None = None,
+    interface: Interface = Interface.V3,
 ) -> tuple[PluginPlan, tuple[CheckResult, ...]]:
     """One subgraph through lowering, the check of numbers, tuning, scheduling and planning.
 
     Args:
+        interface: decides what becomes of dimensions that depend on the data.
         oldest_arch: the oldest compute capability (75 for 7.5) that the kernels must run on; None: the default.
         precision: the type of a second variant's borders where the first one's are float32; None: one variant alone.
-        specialize: each of these variants gets another one for the sizes of `subgraph.optimum`, where there are such.
+        specialize: each of these variants gets another one for the sizes of `subgraph.optimum`, where there are such;
+            sizes that shape inputs or the data decide stay open in it.
         choose: gives what tuning chose; None: default schedules.
 
     Returns:
@@ -329,25 +335,35 @@ def build_plugin_plan(
     """
     narrow = subgraph.in_precision(precision) if precision is not None else None
     variants = [subgraph] if narrow is None else [subgraph, narrow]
-    plans, results = _build_variants(variants, check, oldest_arch, choose)
+    plans, results = _build_variants(variants, check, oldest_arch, choose, interface)
     optimum = subgraph.optimum if specialize else None
     if optimum is not None:
         specialized = [variant.at_sizes(optimum) for variant in variants]
-        made, found = _build_variants(specialized, check, oldest_arch, choose)
-        sizes = tuple(optimum[symbol] for symbol in optimum)
-        plans += [replace(plan, sizes=sizes) for plan in made]
+        made, found = _build_variants(specialized, check, oldest_arch, choose, interface)
+        made_for = tuple(optimum[symbol] for symbol in optimum)
+        if [s.output for s in made[0].sizes] != [s.output for s in plans[0].sizes]:
+            raise UnsupportedError(
+                "at the best shapes the data decide other sizes than at all shapes: choose other --optShapes, or leave "
+                "--specialize out"
+            )
+        plans += [replace(plan, made_for=made_for) for plan in made]
         results += found
     return PluginPlan(subgraph.name, as_variants(plans)), tuple(results)
 
 
 def _build_variants(
-    subgraphs: Sequence[Subgraph], check: Check, oldest_arch: int | None, choose: Choose | None
+    subgraphs: Sequence[Subgraph],
+    check: Check,
+    oldest_arch: int | None,
+    choose: Choose | None,
+    interface: Interface,
 ) -> tuple[list[KernelPlan], list[CheckResult]]:
     """The plans of subgraphs that differ in the types of their borders alone, and their checks."""
     from plugin_autogen.codegen.plan_builder import build_plan
     from plugin_autogen.lowering.importer import import_subgraph
     from plugin_autogen.lowering.legalize import legalize, to_calls
     from plugin_autogen.lowering.precision import with_borders
+    from plugin_autogen.lowering.sizes import SizeForm, largest_sizes
     from plugin_autogen.schedule.default import schedule_module
     from plugin_autogen.schedule.rules.tuned import Tuned
     from plugin_autogen.schedule.target import COMMON_ARCH, cuda_target
@@ -355,7 +371,7 @@ def _build_variants(
     from plugin_autogen.verify.reference import has_reference
 
     variants, first = list(subgraphs), subgraphs[0]
-    module = import_subgraph(first)
+    module = import_subgraph(first, SizeForm.REAL if interface is Interface.V3 else SizeForm.BOUNDED)
     checked = check is Check.CPU and has_reference(first.model)
     results = []
     for i, variant in enumerate(variants if checked else []):
@@ -369,13 +385,14 @@ def _build_variants(
             results.append(replace(check_on_cpu(variants[i], module), wide_operands=True))
     target = cuda_target(oldest_arch)
     legalized = legalize(module, target)
-    largest = {s: r.max for s, r in first.ranges.items() if r.max is not None}
+    ranges = {s: r.max for s, r in first.ranges.items() if r.max is not None}
+    largest = largest_sizes(module.sizes, ranges)
     plans = []
     for variant in variants:
         calls = to_calls(with_borders(legalized, variant), target)
         rules = [Tuned(choose(calls, target), oldest_arch or COMMON_ARCH)] if choose is not None else []
         functions = schedule_module(calls, target, largest, rules)
-        plan = build_plan(variant, calls, functions, module.symbols, target, module.reshapes)
+        plan = build_plan(variant, calls, functions, module, target)
         plans.append(replace(plan, rules=tuple(function.rule for function in functions.values())))
     return plans, results
 
@@ -384,7 +401,13 @@ def _lower(subgraph: Subgraph, options: Options, oldest_arch: int, choose: Choos
     start = time.monotonic()
     try:
         plan, results = build_plugin_plan(
-            subgraph, options.check, oldest_arch, options.precision, options.specialize, choose
+            subgraph,
+            options.check,
+            oldest_arch,
+            options.precision,
+            options.specialize,
+            choose,
+            options.release.interface,
         )
     except PluginAutogenError as error:
         raise type(error)(f"{_blamed(subgraph, error.node)}: {error}") from error
@@ -432,13 +455,18 @@ def _operand_warnings(lowered: Mapping[str, _Lowered]) -> list[str]:
 
 
 def _specialization_warnings(extraction: Extraction, options: Options) -> list[str]:
-    """One line for each plugin whose dynamic dimensions have no best size."""
-    return [
-        f'plugin "{s.name}" ({shorten(", ".join(dict.fromkeys(s.op_types)), 80)}) has dynamic dimensions without a '
-        "range, so no optimum to be specialized for: give --minShapes, --optShapes and --maxShapes"
-        for s in extraction.subgraphs
-        if options.specialize and s.optimum is None and any(isinstance(d, str) for t in s.inputs for d in t.shape)
-    ]
+    """One line for each plugin whose dynamic dimensions have no best size, or that has sizes without one."""
+    warnings = []
+    for s in extraction.subgraphs if options.specialize else ():
+        plugin = f'plugin "{s.name}" ({shorten(", ".join(dict.fromkeys(s.op_types)), 80)})'
+        if s.optimum is None and any(isinstance(d, str) for t in s.inputs for d in t.shape):
+            warnings.append(
+                f"{plugin} has dynamic dimensions without a range, so no optimum to be specialized for: give "
+                "--minShapes, --optShapes and --maxShapes"
+            )
+        if any(t.is_shape for t in s.inputs):
+            warnings.append(f"{plugin} is not specialized for what its shape inputs decide: there is no optimum for it")
+    return warnings
 
 
 def _blamed(subgraph: Subgraph, node: str | None = None) -> str:
@@ -622,7 +650,7 @@ def _report(extraction: Extraction, subgraph: Subgraph, lowered: _Lowered) -> Pl
         check=lowered.checks[0] if lowered.checks else None,
         precision=min(narrow, default=None),
         narrow_check=lowered.checks[1] if narrow and lowered.checks else None,
-        optimum=next((v.sizes for v in variants if v.sizes is not None), None),
+        optimum=next((v.made_for for v in variants if v.made_for is not None), None),
         seconds=lowered.seconds,
     )
 

@@ -8,6 +8,12 @@
 namespace
 {
 
+inline bool hasDevice() noexcept
+{
+    int device = 0;
+    return cudaGetDevice(&device) == cudaSuccess;
+}
+
 // The state of the current device, or nullptr after a line in the log.
 inline std::shared_ptr<DeviceState> acquireDeviceState() noexcept
 {
@@ -156,11 +162,13 @@ inline bool checkDimension(int32_t tensor, int32_t axis, int64_t given, int64_t 
     return false;
 }
 
-inline void readSymbols(nvinfer1::Dims const* const* inputs, int64_t* symbols)
+// `dimsOf` gives the dimensions of a tensor.
+template <typename DimsOf>
+void readSymbols(DimsOf const& dimsOf, int64_t* symbols)
 {
     for (int32_t i = 0; i < kNbSymbols; ++i)
     {
-        symbols[i] = inputs[kSymbolSources[i].input]->d[kSymbolSources[i].axis];
+        symbols[i] = dimsOf(kSymbolSources[i].tensor).d[kSymbolSources[i].axis];
     }
 }
 
@@ -174,7 +182,7 @@ inline bool checkLimits(int64_t const* symbols)
         {
             logError(kPluginName,
                 "dimension %d of input %d is %lld, the plugin was generated for sizes up to %lld: regenerate it with "
-                "larger --maxShapes", static_cast<int>(source.axis), static_cast<int>(source.input),
+                "larger --maxShapes", static_cast<int>(source.axis), static_cast<int>(source.tensor),
                 static_cast<long long>(symbols[i]), static_cast<long long>(source.limit));
             return false;
         }
@@ -213,15 +221,37 @@ inline bool checkExpressions(nvinfer1::DimsExprs const* inputs, int32_t nbInputs
     return true;
 }
 
-// All output dimensions in TensorRT's form.
-inline bool outputExpressions(
-    nvinfer1::DimsExprs const* inputs, int32_t nbInputs, nvinfer1::DimsExprs* outputs, nvinfer1::IExprBuilder& builder)
+// The shape tensors in the network: TensorRT gives their values as if they were dimensions.
+inline bool checkShapeInputs(nvinfer1::DimsExprs const* shapeInputs, int32_t nbShapeInputs)
 {
-    if (!checkExpressions(inputs, nbInputs))
+    if (nbShapeInputs != kNbShapeInputs)
+    {
+        logError(kPluginName, "%d shape tensors given, the plugin has %d", static_cast<int>(nbShapeInputs),
+            static_cast<int>(kNbShapeInputs));
+        return false;
+    }
+    for (int32_t i = 0; i < kNbShapeInputs; ++i)
+    {
+        if (shapeInputs[i].nbDims != kShapeLengths[i])
+        {
+            logError(kPluginName, "shape tensor %d has %d values, the plugin was generated for %d",
+                static_cast<int>(i), static_cast<int>(shapeInputs[i].nbDims), static_cast<int>(kShapeLengths[i]));
+            return false;
+        }
+    }
+    return true;
+}
+
+// All output dimensions in TensorRT's form.
+inline bool outputExpressions(nvinfer1::DimsExprs const* inputs, int32_t nbInputs,
+    nvinfer1::DimsExprs const* shapeInputs, int32_t nbShapeInputs, nvinfer1::DimsExprs* outputs,
+    nvinfer1::IExprBuilder& builder)
+{
+    if (!checkExpressions(inputs, nbInputs) || !checkShapeInputs(shapeInputs, nbShapeInputs))
     {
         return false;
     }
-    ExpressionBuilder e(builder, inputs);
+    ExpressionBuilder e(builder, inputs, shapeInputs);
     describeOutputs(e, outputs);
     for (int32_t t = 0; t < kNbOutputs; ++t)
     {
@@ -240,7 +270,8 @@ inline bool outputExpressions(
 }
 
 // A profile: the range of every static dimension is that one value, and the others stay within the limits.
-inline bool checkRanges(nvinfer1::DynamicPluginTensorDesc const* in, int32_t nbInputs, int32_t nbOutputs)
+inline bool checkRanges(nvinfer1::DynamicPluginTensorDesc const* in, int32_t nbInputs,
+    nvinfer1::DynamicPluginTensorDesc const* out, int32_t nbOutputs)
 {
     if (!checkCounts(nbInputs, nbOutputs))
     {
@@ -269,13 +300,10 @@ inline bool checkRanges(nvinfer1::DynamicPluginTensorDesc const* in, int32_t nbI
             }
         }
     }
-    nvinfer1::Dims const* largest[kNbInputs > 0 ? kNbInputs : 1];
-    for (int32_t t = 0; t < kNbInputs; ++t)
-    {
-        largest[t] = &in[t].max;
-    }
     int64_t symbols[kNbSymbols > 0 ? kNbSymbols : 1]{};
-    readSymbols(largest, symbols);
+    readSymbols(
+        [in, out](int32_t t) -> nvinfer1::Dims const& { return t < kNbInputs ? in[t].max : out[t - kNbInputs].max; },
+        symbols);
     return checkLimits(symbols);
 }
 
@@ -283,16 +311,17 @@ inline bool checkRanges(nvinfer1::DynamicPluginTensorDesc const* in, int32_t nbI
 inline bool bindShapes(
     nvinfer1::PluginTensorDesc const* in, nvinfer1::PluginTensorDesc const* out, int64_t* symbols)
 {
-    nvinfer1::Dims const* inputs[kNbInputs > 0 ? kNbInputs : 1];
-    for (int32_t t = 0; t < kNbInputs; ++t)
+    auto const dimsOf = [in, out](int32_t t) -> nvinfer1::Dims const& {
+        return t < kNbInputs ? in[t].dims : out[t - kNbInputs].dims;
+    };
+    for (int32_t t = 0; t < kNbTensors; ++t)
     {
-        if (!checkRank(t, in[t].dims))
+        if (!checkRank(t, dimsOf(t)))
         {
             return false;
         }
-        inputs[t] = &in[t].dims;
     }
-    readSymbols(inputs, symbols);
+    readSymbols(dimsOf, symbols);
     if (!checkLimits(symbols) || !checkSizes(symbols))
     {
         return false;
@@ -301,14 +330,11 @@ inline bool bindShapes(
     describeShapes(symbols, shapes);
     for (int32_t t = 0; t < kNbTensors; ++t)
     {
-        nvinfer1::Dims const& given = t < kNbInputs ? in[t].dims : out[t - kNbInputs].dims;
-        if (!checkRank(t, given))
-        {
-            return false;
-        }
+        nvinfer1::Dims const& given = dimsOf(t);
         for (int32_t axis = 0; axis < kRanks[t]; ++axis)
         {
-            if (!checkDimension(t, axis, given.d[axis], shapes[t][axis]))
+            // Nobody knows before the kernels have run what the data decide.
+            if (shapes[t][axis] >= 0 && !checkDimension(t, axis, given.d[axis], shapes[t][axis]))
             {
                 return false;
             }
@@ -329,18 +355,18 @@ inline bool haveSameTypes(int32_t a, int32_t b)
     return true;
 }
 
-// The variant itself, or one with its types that is made for these very sizes.
+// The variant itself, or one with its types that is made for these very dimensions.
 inline int32_t specialized(int32_t variant, int64_t const* symbols)
 {
     for (int32_t v = 0; v < kNbVariants; ++v)
     {
-        int64_t const* const sizes = kVariants[v].sizes;
+        int64_t const* const madeFor = kVariants[v].madeFor;
         int32_t i = 0;
-        while (sizes != nullptr && i < kNbSymbols && sizes[i] == symbols[i])
+        while (madeFor != nullptr && i < kNbDimensions && madeFor[i] == symbols[i])
         {
             ++i;
         }
-        if (sizes != nullptr && i == kNbSymbols && haveSameTypes(v, variant))
+        if (madeFor != nullptr && i == kNbDimensions && haveSameTypes(v, variant))
         {
             return v;
         }

@@ -58,10 +58,10 @@ __attribute__((format(printf, 2, 3))) inline void logWarning(char const* plugin,
     va_end(arguments);
 }
 
-// Where a symbol's value comes from: dimension `axis` of input `input`. Kernels are made for values up to `limit`.
+// Where a symbol's value comes from: dimension `axis` of tensor `tensor`. Kernels are made for values up to `limit`.
 struct SymbolSource
 {
-    int32_t input;
+    int32_t tensor;
     int32_t axis;
     int64_t limit;
 };
@@ -89,12 +89,12 @@ inline bool checkSize(
     return false;
 }
 
-// One implementation of the plugin. `types` holds inputs, then outputs; `sizes` the values of all symbols that it is made
-// for, or nullptr where it takes any.
+// One implementation of the plugin. `types` holds inputs, then outputs; `madeFor` the dimensions of inputs that
+// it is made for, or nullptr where it takes any.
 struct Variant
 {
     nvinfer1::DataType const* types;
-    int64_t const* sizes;
+    int64_t const* madeFor;
     int64_t (*workspaceBytes)(int64_t const* symbols);
     int32_t (*prepare)();
     int32_t (*enqueue)(int64_t const* symbols, void const* const* inputs, void* const* outputs, void* constants,
@@ -108,14 +108,20 @@ public:
     using Expression = nvinfer1::IDimensionExpr const*;
     using Operation = nvinfer1::DimensionOperation;
 
-    ExpressionBuilder(nvinfer1::IExprBuilder& builder, nvinfer1::DimsExprs const* inputs)
+    ExpressionBuilder(
+        nvinfer1::IExprBuilder& builder, nvinfer1::DimsExprs const* inputs, nvinfer1::DimsExprs const* shapeInputs)
         : mBuilder(builder)
         , mInputs(inputs)
+        , mShapeInputs(shapeInputs)
     {
     }
     Expression dimension(int32_t input, int32_t axis)
     {
         return mInputs[input].d[axis];
+    }
+    Expression shapeValue(int32_t shapeInput, int32_t index)
+    {
+        return mShapeInputs[shapeInput].d[index];
     }
     Expression constant(int64_t value)
     {
@@ -167,6 +173,14 @@ public:
     {
         return sum(product(condition, a), product(negate(condition), b));
     }
+#if PLUGIN_AUTOGEN_INTERFACE == 3
+    // A size of at most `upper` that `enqueue` writes to the output `output`. TensorRT times the plugin with half of it.
+    Expression declareSize(int32_t output, Expression upper)
+    {
+        Expression const usual = floorDivide(sum(upper, constant(1)), constant(2));
+        return usual == nullptr ? nullptr : mBuilder.declareSizeTensor(output, *usual, *upper);
+    }
+#endif
 
 private:
     Expression apply(Operation operation, Expression a, Expression b)
@@ -176,6 +190,7 @@ private:
 
     nvinfer1::IExprBuilder& mBuilder;
     nvinfer1::DimsExprs const* mInputs;
+    nvinfer1::DimsExprs const* mShapeInputs;
 };
 
 // Lets this thread allocate and free while another thread captures a CUDA graph.

@@ -173,3 +173,33 @@ def from_json(data: Any) -> Expr:
     if data[0] == "select":
         return Select(from_json(data[1]), from_json(data[2]), from_json(data[3]))
     return Binary(data[0], from_json(data[1]), from_json(data[2]))
+
+
+def limits(expr: Expr, largest: Mapping[str, Expr]) -> tuple[Expr, Expr] | None:
+    """The smallest and the largest value where each symbol of `largest` lies between 0 and its value there.
+
+    Other symbols stay what they are, and factors count as not negative: sizes are. None where no limit is known.
+    """
+    if isinstance(expr, Const):
+        return expr, expr
+    if isinstance(expr, Symbol):
+        return (ZERO, largest[expr.name]) if expr.name in largest else (expr, expr)
+    if not symbols_of(expr) & largest.keys():
+        return expr, expr
+    if isinstance(expr, Select):
+        a, b = limits(expr.a, largest), limits(expr.b, largest)
+        return None if a is None or b is None else (binary("min", a[0], b[0]), maximum(a[1], b[1]))
+    if expr.op in ("<", "<=", "==", "!=", "&&", "||"):
+        return ZERO, ONE
+    a, b = limits(expr.a, largest), limits(expr.b, largest)
+    if a is None or b is None:
+        return None
+    if expr.op in ("+", "*", "min", "max"):
+        return binary(expr.op, a[0], b[0]), binary(expr.op, a[1], b[1])
+    if expr.op == "-":
+        return binary("-", a[0], b[1]), binary("-", a[1], b[0])
+    if symbols_of(expr.b) & largest.keys():
+        return None
+    if expr.op == "%":
+        return ZERO, binary("-", expr.b, ONE)
+    return binary(expr.op, a[0], expr.b), binary(expr.op, a[1], expr.b)

@@ -32,6 +32,39 @@ class Dimension:
 
 
 @dataclass(frozen=True)
+class ShapeInput:
+    """An input of which TensorRT tells the values, and no memory: sizes. `values` are their symbols."""
+
+    name: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ResolvedSize:
+    """A symbol of the plan: dimension `axis` of output `output`, which TensorRT finds out from shape inputs.
+
+    `value` is an expression over dimensions, the values of shape inputs and other such symbols.
+    """
+
+    symbol: str
+    output: int
+    axis: int
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Size:
+    """A symbol of the plan that the data decide: the kernels write its value to the output `output`, a scalar.
+
+    It occurs in the outputs' shapes and nowhere else. `upper` is its largest value, over the dimensions.
+    """
+
+    symbol: str
+    output: int
+    upper: Expr
+
+
+@dataclass(frozen=True)
 class TensorSpec:
     """One input or output of the plugin. `name` is the ONNX tensor's, for comments and messages only."""
 
@@ -147,8 +180,9 @@ class KernelPlan:
     """One implementation of the plugin: its border types, kernels, and the steps that `enqueue` takes.
 
     `source` is CUDA C++ that defines `kernels` and includes what it needs. `requirements` hold for every input that
-    `steps` may run on. `sizes` has the value of each symbol of the plugin that they are made for, in the order of the
-    plugin's dimensions; None: any. A plan with sizes has no symbols of its own.
+    `steps` may run on. Outputs whose shapes depend on `sizes` are packed: they lie in memory as their actual shape
+    says, and have room for the largest. `made_for` has the value of each dimension of the plugin that the kernels are
+    made for, in the order of the default plan's `dimensions`; None: any. A plan with it has no dimensions of its own.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -161,16 +195,20 @@ class KernelPlan:
     source: str = field(repr=False)
     rules: tuple[str, ...] = ()
     requirements: tuple[Requirement, ...] = ()
-    sizes: tuple[int, ...] | None = None
+    sizes: tuple[Size, ...] = ()
+    shape_inputs: tuple[ShapeInput, ...] = ()
+    resolved: tuple[ResolvedSize, ...] = ()
+    made_for: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
 class PluginPlan:
     """A plugin: one or several plans of the same computation, the default first.
 
-    Variants agree in the number, ranks and shapes of inputs and outputs, in `dimensions` and `requirements`; border
-    types, kernels and workspace may differ. One that is made for certain `sizes` has numbers in its shapes, and runs in
-    the place of another one with the same types when the inputs have these sizes.
+    Variants agree in the number, ranks and shapes of inputs and outputs, in all that gives symbols their values, and in
+    `requirements`; border types, kernels and workspace may differ. One that is made for certain dimensions has numbers
+    in their place, and runs in the place of another one with the same types when the inputs have these dimensions. What
+    shape inputs and the data decide is as open in it as in the others.
     """
 
     name: str
@@ -193,15 +231,21 @@ class PluginPlan:
 
 
 def as_variants(plans: Sequence[KernelPlan]) -> tuple[KernelPlan, ...]:
-    """The plans with what variants of one plugin have in common: the smallest limits, and all requirements."""
+    """The plans with what variants of one plugin have in common: the smallest limits, and what all of them need.
+
+    One that is made for certain dimensions requires what the others do: that is compared before it is chosen.
+    """
 
     def merged(dimension: Dimension) -> Dimension:
         limits = [d.limit for p in plans for d in p.dimensions if d.symbol == dimension.symbol and d.limit is not None]
         return replace(dimension, limit=min(limits, default=None))
 
-    requirements = tuple(dict.fromkeys(r for plan in plans for r in plan.requirements))
+    general = [plan for plan in plans if plan.made_for is None]
+    requirements = tuple(dict.fromkeys(r for plan in general for r in plan.requirements))
+    resolved = tuple(dict.fromkeys(r for plan in general for r in plan.resolved))
     return tuple(
-        replace(plan, dimensions=tuple(map(merged, plan.dimensions)), requirements=requirements) for plan in plans
+        replace(plan, dimensions=tuple(map(merged, plan.dimensions)), requirements=requirements, resolved=resolved)
+        for plan in plans
     )
 
 
@@ -216,6 +260,18 @@ def launches(steps: tuple[Step, ...]) -> list[Launch]:
         elif isinstance(step, Branch):
             found += launches(step.then) + launches(step.otherwise)
     return found
+
+
+def expressions(step: Step) -> list[Expr]:
+    """All expressions of a step and of the steps inside it."""
+    if isinstance(step, Launch):
+        offsets = [a.offset if isinstance(a, BufferRef) else a for a in step.arguments]
+        return [*step.grid, *step.block, *offsets, step.shared_bytes]
+    if isinstance(step, Copy):
+        return [step.destination.offset, step.source.offset, step.size]
+    if isinstance(step, Loop):
+        return [step.extent, *(e for s in step.body for e in expressions(s))]
+    return [step.condition, *(e for s in step.then + step.otherwise for e in expressions(s))]
 
 
 def to_json(plan: KernelPlan) -> dict[str, Any]:
@@ -252,6 +308,12 @@ def to_json(plan: KernelPlan) -> dict[str, Any]:
         "inputs": [tensor(t) for t in plan.inputs],
         "outputs": [tensor(t) for t in plan.outputs],
         "dimensions": [vars(d) for d in plan.dimensions],
+        "shape_inputs": [{"name": s.name, "values": list(s.values)} for s in plan.shape_inputs],
+        "resolved": [
+            {"symbol": r.symbol, "output": r.output, "axis": r.axis, "value": ex.to_json(r.value)}
+            for r in plan.resolved
+        ],
+        "sizes": [{"symbol": s.symbol, "output": s.output, "upper": ex.to_json(s.upper)} for s in plan.sizes],
         "constants": [
             {"name": c.name, "dtype": c.dtype.name, "shape": list(c.shape), "bytes": len(c.data)}
             for c in plan.constants
@@ -259,6 +321,6 @@ def to_json(plan: KernelPlan) -> dict[str, Any]:
         "workspace": ex.to_json(plan.workspace),
         "kernels": [{"name": k.name, "parameters": list(k.parameters)} for k in plan.kernels],
         "steps": [step(s) for s in plan.steps],
-        "sizes": None if plan.sizes is None else list(plan.sizes),
+        "made_for": None if plan.made_for is None else list(plan.made_for),
         "requirements": [[ex.to_json(r.size), r.relation.value, ex.to_json(r.other)] for r in plan.requirements],
     }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from plugin_autogen import dtypes
 from plugin_autogen.codegen import expr as ex
+from plugin_autogen.codegen.device_sizes import on_device
 from plugin_autogen.codegen.expr import Expr
 from plugin_autogen.codegen.plan import (
     Argument,
@@ -23,9 +24,13 @@ from plugin_autogen.codegen.plan import (
     Loop,
     Relation,
     Requirement,
+    ResolvedSize,
+    ShapeInput,
+    Size,
     Space,
     Step,
     TensorSpec,
+    expressions,
 )
 from plugin_autogen.codegen.requirements import assumptions
 from plugin_autogen.codegen.workspace import Interval, assign_offsets
@@ -38,6 +43,8 @@ if TYPE_CHECKING:
     from tvm import relax, tirx
     from tvm.target import Target
 
+    from plugin_autogen.lowering.importer import RelaxModule
+    from plugin_autogen.lowering.sizes import BorderSize
     from plugin_autogen.schedule.lower import LoweredFunction
 
 _DIMENSIONS = ("x", "y", "z")
@@ -47,9 +54,8 @@ def build_plan(
     subgraph: Subgraph,
     module: tvm.IRModule,
     functions: Mapping[str, LoweredFunction],
-    symbols: Mapping[str, tuple[int, int]],
+    imported: RelaxModule,
     target: Target,
-    reshapes: Sequence[tuple[Any, Any]] = (),
 ) -> KernelPlan:
     """The plan of one plugin.
 
@@ -57,15 +63,14 @@ def build_plan(
         subgraph: gives the names and types at the borders.
         module: `main` as a list of calls (`lowering.legalize.to_calls`).
         functions: the scheduled functions that `main` calls.
-        symbols: TIR variable of each symbolic dimension → (input, axis).
+        imported: what `module` came from; says where symbolic dimensions get their values, and what must be equal.
         target: of the CUDA source.
-        reshapes: numbers of elements that must be equal (`RelaxModule.reshapes`).
 
     Raises:
         UnsupportedError: `main` or a host function does what a plugin cannot, such as a call of TVM's runtime.
     """
-    reader = _Reader(subgraph, module, functions, symbols)
-    reader.require_elements(reshapes)
+    reader = _Reader(subgraph, module, functions, imported)
+    reader.require_elements(imported.reshapes)
     reader.read_main(module["main"])
     source = _cuda_source(reader.used_kernels, target)
     return reader.finish(source)
@@ -108,6 +113,13 @@ class _PendingBranch:
     otherwise: tuple[_Pending, ...]
 
 
+@dataclass(frozen=True)
+class _Count:
+    """The value of a size that the data decide, on its way from the device to a variable."""
+
+    buffer: _Buffer
+
+
 _Pending = _PendingLaunch | _PendingCopy | _PendingLoop | _PendingBranch
 
 
@@ -119,16 +131,27 @@ class _Reader:
         subgraph: Subgraph,
         module: tvm.IRModule,
         functions: Mapping[str, LoweredFunction],
-        symbols: Mapping[str, tuple[int, int]],
+        imported: RelaxModule,
     ) -> None:
         self._subgraph = subgraph
         self._module = module
         self._functions = functions
+        self._border_sizes = imported.border_sizes
+        self._shapes = imported.shapes
+        self._uppers = {str(s.variable.name): s.upper for s in imported.sizes if s.variable is not None}
+        self._largest: dict[str, Expr] = {}
+        """Symbol of a size that the data decide → its largest value, over dimensions of the inputs."""
+        self._counts: dict[str, _Buffer] = {}
+        """Such a symbol → where the device has its value."""
+        self._sizes: list[Size] = []
+        self._conditions: list[Expr] = []
+        """What the device must decide about the statements being read, outermost first."""
+        self._on_device: dict[Any, tuple[tirx.PrimFunc, list[str], list[str]]] = {}
         # 32-bit indices hold for what the ranges promise, no more.
         ranges = subgraph.ranges if any(f.narrow for f in functions.values()) else {}
         self._dimensions = tuple(
             Dimension(name, i, axis, ranges[name].max if name in ranges else None)
-            for name, (i, axis) in symbols.items()
+            for name, (i, axis) in imported.symbols.items()
         )
         self._constants: list[Constant] = []
         self._inputs: list[TensorSpec] = []
@@ -145,21 +168,114 @@ class _Reader:
     # main ----------------------------------------------------------------------------------------------------------
 
     def read_main(self, main: relax.Function) -> None:
-        symbols = {d.symbol: ex.Symbol(d.symbol) for d in self._dimensions}
-        for i, (parameter, tensor) in enumerate(zip(main.params, self._subgraph.inputs, strict=True)):
+        from tvm import relax
+
+        symbols = self._known_symbols()
+        tensors = [t for t in self._subgraph.inputs if not t.is_shape]
+        for i, (parameter, tensor) in enumerate(zip(main.params[: len(tensors)], tensors, strict=True)):
             spec = _spec(tensor, parameter.ty, symbols)
             self._inputs.append(spec)
             self._values[parameter] = _Buffer(_bytes(spec), BufferRef(Space.INPUT, i))
         for block in main.body.blocks:
             for binding in block.bindings:
-                self._values[binding.var] = self._read(binding.value, symbols)
+                self._values[binding.var] = value = self._read(binding.value, symbols)
+                if isinstance(value, _Count) and isinstance(binding, relax.MatchCast):
+                    self._learn_size(binding.ty.values[0], value.buffer, symbols)
         results = self._read(main.body.body, symbols)
         results = results if isinstance(results, list) else [results]
-        types = main.ret_ty.fields if hasattr(main.ret_ty, "fields") else [main.ret_ty]
-        for i, (value, tensor, ty) in enumerate(zip(results, self._subgraph.outputs, types, strict=True)):
+        # the function's own type knows nothing of dimensions that are found out inside it
+        ty = main.body.body.ty
+        types = list(ty.fields) if hasattr(ty, "fields") else [ty]
+        count = len(self._subgraph.outputs)
+        for i, (value, tensor, ty) in enumerate(
+            zip(results[:count], self._subgraph.outputs, types[:count], strict=True)
+        ):
             spec = _spec(tensor, ty, symbols)
             self._outputs.append(spec)
-            self._claim_output(i, value, _bytes(spec))
+            self._claim_output(i, value, self._at_most(_bytes(spec)))
+        for value, size, ty in zip(results[count:], self._border_sizes, types[count:], strict=True):
+            self._add_size(size, value, dtypes.from_name(str(ty.dtype.dtype)), symbols)
+
+    def _known_symbols(self) -> dict[Any, Expr]:
+        """The symbols that the host knows, by name: dimensions of inputs, and what shape inputs decide."""
+        variables = [str(v.name) for shape in self._shapes for v in shape.variables]
+        return {name: ex.Symbol(name) for name in (*(d.symbol for d in self._dimensions), *variables)}
+
+    def _resolved(self, steps: Sequence[Step], workspace: Expr) -> tuple[ResolvedSize, ...]:
+        """The sizes that shape inputs decide, of those that occur: an output that has one tells what it is."""
+        known = self._known_symbols()
+        known |= {str(v.name): ex.Symbol(str(v.name)) for shape in self._shapes for v in shape.values}
+        values = {
+            str(v.name): _expr(dimension, known)
+            for shape in self._shapes
+            for v, dimension in zip(shape.variables, shape.dimensions, strict=False)
+        }
+        exprs = [e for step in steps for e in expressions(step)] + [workspace]
+        exprs += [d for output in self._outputs for d in output.shape]
+        exprs += [e for r in self._checkable() for e in (r.size, r.other)]
+        used = {name for e in exprs for name in ex.symbols_of(e)}
+        places = self._places()
+        found = []
+        for name in values:
+            if name in used and name not in places:
+                raise UnsupportedError(
+                    "a size that is known at run time only is no dimension of an output, where TensorRT could tell it: "
+                    "let the plugin end at the node that it is for"
+                )
+            if name in used:
+                found.append(ResolvedSize(name, *places[name], values[name]))
+        return tuple(found)
+
+    def _places(self) -> dict[str, tuple[int, int]]:
+        """Symbol → an output and its axis that have it as they are."""
+        return {
+            d.name: (i, axis)
+            for i, output in reversed(list(enumerate(self._outputs)))
+            for axis, d in enumerate(output.shape)
+            if isinstance(d, ex.Symbol)
+        }
+
+    def _checkable(self) -> tuple[Requirement, ...]:
+        """The requirements, but for those on sizes of shape inputs that no output tells."""
+        told = {d.symbol for d in self._dimensions} | self._places().keys()
+        return tuple(r for r in self._requirements if ex.symbols_of(r.size) | ex.symbols_of(r.other) <= told)
+
+    def _shape_inputs(self) -> tuple[ShapeInput, ...]:
+        symbols = {shape.input: tuple(str(v.name) for v in shape.values) for shape in self._shapes}
+        inputs = self._subgraph.inputs
+        return tuple(ShapeInput(t.name, symbols[i]) for i, t in enumerate(inputs) if t.is_shape)
+
+    def _learn_size(self, variable: tirx.Var, count: _Buffer, symbols: dict[Any, Expr]) -> None:
+        name = str(variable.name)
+        self._largest[name] = self._at_most(_expr(self._uppers[name], symbols))
+        self._counts[name] = count
+        symbols[name] = ex.Symbol(name)
+
+    def _add_size(self, size: BorderSize, value: _Buffer, dtype: dtypes.ElementType, symbols: dict[Any, Expr]) -> None:
+        """The output that holds a size, and the outputs that have it as a dimension."""
+        index = len(self._outputs)
+        first, _ = size.places[0]
+        self._outputs.append(TensorSpec(f"size of {self._outputs[first].name}", dtype, ()))
+        self._claim_output(index, value, ex.Const(dtype.bytes))
+        if size.dimension is None:
+            return
+        upper = self._at_most(_expr(size.dimension, symbols))
+        self._sizes.append(Size(f"size_{len(self._sizes)}", index, upper))
+        for output, axis in size.places:
+            spec = self._outputs[output]
+            shape = (*spec.shape[:axis], ex.Symbol(self._sizes[-1].symbol), *spec.shape[axis + 1 :])
+            self._outputs[output] = TensorSpec(spec.name, spec.dtype, shape)
+
+    def _at_most(self, expr: Expr) -> Expr:
+        """The expression, or its largest value where the data decide it."""
+        limits = ex.limits(expr, self._largest)
+        if limits is None:
+            raise UnsupportedError("a size depends on one that the data decide in a way that has no known limit")
+        return limits[1]
+
+    def _is_known(self, expr: Expr) -> bool:
+        """Whether the host knows its value."""
+        return not ex.symbols_of(expr) & self._largest.keys()
 
     def _claim_output(self, index: int, value: _Buffer, size: Expr) -> None:
         """The buffer that `main` returns becomes the output; one that has a place already is copied."""
@@ -170,7 +286,7 @@ class _Reader:
         self._output_buffers.append(target)
         self._steps.append(_PendingCopy(target, value))
 
-    def _read(self, expr: Any, symbols: Mapping[str, Expr]) -> Any:
+    def _read(self, expr: Any, symbols: Mapping[Any, Expr]) -> Any:
         """The buffer, or list of buffers, that a Relax expression stands for."""
         from tvm import ir, relax
 
@@ -199,7 +315,7 @@ class _Reader:
         self._constants.append(Constant(f"constant_{len(self._constants)}", dtype, shape, data))
         return _Buffer(ex.Const(len(data)), BufferRef(Space.CONSTANT, len(self._constants) - 1))
 
-    def _call(self, call: relax.Call, symbols: Mapping[str, Expr]) -> Any:
+    def _call(self, call: relax.Call, symbols: Mapping[Any, Expr]) -> Any:
         from tvm import ir, relax
 
         if isinstance(call.op, ir.GlobalVar):
@@ -209,7 +325,9 @@ class _Reader:
         if name == "relax.builtin.alloc_tensor":
             shape = tuple(_expr(d, symbols) for d in call.args[0].values)
             dtype = dtypes.from_name(str(call.args[1].value))
-            return _Buffer(ex.mul(ex.product(shape), ex.Const(dtype.bytes)))
+            return _Buffer(self._at_most(ex.mul(ex.product(shape), ex.Const(dtype.bytes))))
+        if name == "vm.builtin.tensor_to_shape":
+            return _Count(self._read(call.args[0], symbols))
         if name in ("vm.builtin.reshape", "relax.reshape"):
             return self._read(call.args[0], symbols)
         if isinstance(call.op, relax.ExternFunc):
@@ -220,13 +338,13 @@ class _Reader:
 
     def require_elements(self, reshapes: Sequence[tuple[Any, Any]]) -> None:
         """A reshaped tensor has as many elements as before."""
-        symbols = {d.symbol: ex.Symbol(d.symbol) for d in self._dimensions}
+        symbols = self._known_symbols()
         for before, after in reshapes:
             requirement = Requirement(_expr(after, symbols), _expr(before, symbols), Relation.EQUAL)
             self._requirements[requirement] = None
 
-    def _require_sizes(self, function: tirx.PrimFunc, call: relax.Call, symbols: Mapping[str, Expr]) -> None:
-        """What the function assumes about dimensions, in terms of the plugin's."""
+    def _require_sizes(self, function: tirx.PrimFunc, call: relax.Call, symbols: Mapping[Any, Expr]) -> None:
+        """What the function assumes about dimensions that the host knows, in terms of the plugin's."""
         from tvm import tirx
 
         found = assumptions(function, self._is_strict)
@@ -242,12 +360,12 @@ class _Reader:
                     scope[formal] = _expr(actual, symbols)
         for assumption in found:
             size, other = (_expr(value, scope) for value in (assumption.size, assumption.other))
-            if size != other:
+            if size != other and self._is_known(size) and self._is_known(other):
                 self._requirements[Requirement(size, other, assumption.relation)] = None
 
     # host functions --------------------------------------------------------------------------------------------------
 
-    def _call_function(self, call: relax.Call, symbols: Mapping[str, Expr]) -> None:
+    def _call_function(self, call: relax.Call, symbols: Mapping[Any, Expr]) -> None:
         name = call.op.name_hint
         function = self._functions[name]
         self._require_sizes(self._module[call.op], call, symbols)
@@ -262,7 +380,7 @@ class _Reader:
                 scope[parameter] = _expr(argument, symbols)
         self._steps += self._statement(function.host.body, scope, function)
 
-    def _bind_shape(self, parameter: Any, tensor: Any, scope: dict[Any, Any], symbols: Mapping[str, Expr]) -> None:
+    def _bind_shape(self, parameter: Any, tensor: Any, scope: dict[Any, Any], symbols: Mapping[Any, Expr]) -> None:
         """Variables in the parameter's buffer type get their value from the tensor that is passed."""
         from tvm import tirx
 
@@ -282,7 +400,7 @@ class _Reader:
             buffer = statement.buffer
             dtype = dtypes.from_name(str(buffer.dtype))
             elements = ex.product(tuple(_expr(d, scope) for d in buffer.shape))
-            scope[buffer] = _Buffer(ex.mul(elements, ex.Const(dtype.bytes)))
+            scope[buffer] = _Buffer(self._at_most(ex.mul(elements, ex.Const(dtype.bytes))))
             return ()
         if isinstance(statement, tirx.DeclBuffer):
             scope[statement.buffer] = self._pointer(statement.data, scope)
@@ -296,6 +414,12 @@ class _Reader:
             return self._loop(statement, scope, function)
         if isinstance(statement, tirx.IfThenElse):
             condition = _expr(statement.condition, scope)
+            if not self._is_known(condition):
+                steps = self._where(condition, statement.then_case, scope, function)
+                if statement.else_case:
+                    negated = ex.binary("==", condition, ex.ZERO)
+                    steps += self._where(negated, statement.else_case, scope, function)
+                return steps
             then = self._statement(statement.then_case, scope, function)
             otherwise = self._statement(statement.else_case, scope, function) if statement.else_case else ()
             if isinstance(condition, ex.Const):
@@ -311,8 +435,20 @@ class _Reader:
         variable = f"loop_{self._loops}"
         self._loops += 1
         scope[loop.loop_var] = ex.add(_expr(loop.min, scope), ex.Symbol(variable))
-        body = self._statement(loop.body, scope, function)
-        return (_PendingLoop(variable, _expr(loop.extent, scope), body),)
+        extent = _expr(loop.extent, scope)
+        if self._is_known(extent):
+            return (_PendingLoop(variable, extent, self._statement(loop.body, scope, function)),)
+        body = self._where(ex.binary("<", ex.Symbol(variable), extent), loop.body, scope, function)
+        return (_PendingLoop(variable, self._at_most(extent), body),)
+
+    def _where(
+        self, condition: Expr, statement: Any, scope: dict[Any, Any], function: LoweredFunction
+    ) -> tuple[_Pending, ...]:
+        """Steps whose kernels do nothing unless the condition holds, which only the device knows."""
+        self._conditions.append(condition)
+        steps = self._statement(statement, scope, function)
+        self._conditions.pop()
+        return steps
 
     def _evaluate(self, value: Any, scope: dict[Any, Any], function: LoweredFunction) -> tuple[_Pending, ...]:
         from tvm import ir, tirx
@@ -334,16 +470,29 @@ class _Reader:
             raise UnsupportedError(
                 f"kernel '{local}' takes {len(device.params)} arguments, its launch gives {len(arguments)}"
             )
+        given = [self._argument(a, scope) for a in arguments]
+        grid, block = _triple(extents, "blockIdx"), _triple(extents, "threadIdx")
+        shared = extents.get(_DYNAMIC_SHARED, ex.ZERO)
+        unknown = {i: a for i, a in enumerate(given) if not isinstance(a, _Buffer) and not self._is_known(a)}
+        if unknown or self._conditions or not all(map(self._is_known, (*grid, *block, shared))):
+            if not all(map(self._is_known, (*block, shared))):
+                raise UnsupportedError(f"kernel '{local}' has blocks of a size that the data decide")
+            device, given = self._with_sizes(device, given, unknown)
+            x, y, z = grid
+            grid = self._at_most(x), self._at_most(y), self._at_most(z)
         name = self._kernel_name(local, device)
-        return (
-            _PendingLaunch(
-                name,
-                _triple(extents, "blockIdx"),
-                _triple(extents, "threadIdx"),
-                tuple(self._argument(a, scope) for a in arguments),
-                extents.get(_DYNAMIC_SHARED, ex.ZERO),
-            ),
-        )
+        return (_PendingLaunch(name, grid, block, tuple(given), shared),)
+
+    def _with_sizes(
+        self, device: tirx.PrimFunc, given: list[_Buffer | Expr], unknown: dict[int, Expr]
+    ) -> tuple[tirx.PrimFunc, list[_Buffer | Expr]]:
+        """The kernel that reads the sizes it needs on the device, and what it takes."""
+        key = (device, tuple(unknown.items()), tuple(self._conditions))
+        if key not in self._on_device:
+            self._on_device[key] = on_device(device, unknown, self._conditions, list(self._largest))
+        changed, known, sizes = self._on_device[key]
+        kept = [a for i, a in enumerate(given) if i not in unknown]
+        return changed, [*kept, *map(ex.Symbol, known), *(self._counts[name] for name in sizes)]
 
     def _kernel_name(self, local: str, device: tirx.PrimFunc) -> str:
         for name, (_, known) in self.used_kernels.items():
@@ -405,6 +554,7 @@ class _Reader:
                 return Loop(pending.variable, pending.extent, tuple(map(step_of, pending.body)))
             return Branch(pending.condition, tuple(map(step_of, pending.then)), tuple(map(step_of, pending.otherwise)))
 
+        steps = tuple(map(step_of, self._steps))
         return KernelPlan(
             inputs=tuple(self._inputs),
             outputs=tuple(self._outputs),
@@ -415,9 +565,12 @@ class _Reader:
                 Kernel(name, tuple(_parameter(p) for p in device.params))
                 for name, (_, device) in self.used_kernels.items()
             ),
-            steps=tuple(map(step_of, self._steps)),
+            steps=steps,
             source=source,
-            requirements=tuple(self._requirements),
+            requirements=self._checkable(),
+            sizes=tuple(self._sizes),
+            shape_inputs=self._shape_inputs(),
+            resolved=self._resolved(steps, workspace),
         )
 
 
@@ -440,7 +593,7 @@ def _buffers(step: _Pending) -> list[_Buffer]:
     return [b for s in (*step.then, *step.otherwise) for b in _buffers(s)]
 
 
-def _spec(tensor: BorderTensor, ty: Any, symbols: Mapping[str, Expr]) -> TensorSpec:
+def _spec(tensor: BorderTensor, ty: Any, symbols: Mapping[Any, Expr]) -> TensorSpec:
     return TensorSpec(tensor.name, tensor.border_dtype, tuple(_expr(d, symbols) for d in ty.shape))
 
 

@@ -21,18 +21,22 @@ from plugin_autogen.codegen.plan import (
     Argument,
     BufferRef,
     Copy,
+    Dimension,
     Kernel,
     KernelPlan,
     Launch,
     Loop,
     PluginPlan,
     Relation,
+    ResolvedSize,
     Space,
     Step,
     TensorSpec,
+    expressions,
     launches,
     to_json,
 )
+from plugin_autogen.dtypes import INT64
 from plugin_autogen.errors import PluginAutogenError, UnsupportedError, shorten
 from plugin_autogen.releases import Interface, Release
 
@@ -210,7 +214,8 @@ class _Renderer:
         self.name = plan.name
         self.fingerprint = plan.fingerprint
         self.tensors = plan.default.inputs + plan.default.outputs
-        self.symbols = {d.symbol: f"s{i}" for i, d in enumerate(plan.default.dimensions)}
+        self.sources: tuple[Dimension | ResolvedSize, ...] = (*plan.default.dimensions, *plan.default.resolved)
+        self.symbols = {source.symbol: f"s{i}" for i, source in enumerate(self.sources)}
         self.blob = bytearray()
         self.constant_offsets: list[list[int]] = []
         self._check()
@@ -238,7 +243,7 @@ class _Renderer:
 
     def _check(self) -> None:
         _check_identifier(self.name, "plugin")
-        if self.plan.default.sizes is not None:
+        if self.plan.default.made_for is not None:
             raise PluginAutogenError(f"plugin {self.name}: its default is made for certain sizes alone")
         if not self.plan.default.outputs:
             raise PluginAutogenError(f"plugin {self.name}: it has no output")
@@ -246,20 +251,31 @@ class _Renderer:
             shapes = [t.shape for t in self.plan.default.inputs]
             if not (0 <= dimension.input < len(shapes) and 0 <= dimension.axis < len(shapes[dimension.input])):
                 raise PluginAutogenError(f"plugin {self.name}: a symbol stands for a dimension that no input has")
+        self._check_sizes()
         for variant in self.plan.variants:
             self._check_variant(variant)
+
+    def _check_sizes(self) -> None:
+        outputs = self.plan.default.outputs
+        default = self.plan.default
+        if (default.sizes or default.shape_inputs) and self.release.interface is not Interface.V3:
+            raise PluginAutogenError(
+                f"plugin {self.name}: {self.release.title} has neither size tensors nor shape inputs"
+            )
+        for size in self.plan.default.sizes:
+            if not 0 <= size.output < len(outputs) or (outputs[size.output].dtype, outputs[size.output].shape) != (
+                INT64,
+                (),
+            ):
+                raise PluginAutogenError(f"plugin {self.name}: a size needs an output of its own, a scalar of int64")
 
     def _check_variant(self, variant: KernelPlan) -> None:
         default = self.plan.default
         tensors = variant.inputs + variant.outputs
-        wanted = [t.shape for t in self.tensors]
-        dimensions = default.dimensions
-        if variant.sizes is not None:
-            values = dict(zip(self.symbols, variant.sizes, strict=True))
-            wanted = [tuple(Const(ex.evaluate(d, values)) for d in shape) for shape in wanted]
-            dimensions = ()
-        same = len(variant.inputs) == len(default.inputs) and variant.dimensions == dimensions
-        if not same or [t.shape for t in tensors] != wanted:
+        same = len(variant.inputs) == len(default.inputs) and variant.shape_inputs == default.shape_inputs
+        same &= variant.made_for is None or not variant.dimensions
+        same &= variant.resolved == default.resolved and self._interface(variant) == self._interface(default, variant)
+        if not same:
             raise PluginAutogenError(f"plugin {self.name}: its variants differ in their tensors' shapes")
         for tensor in tensors:
             if len(tensor.shape) > MAX_RANK:
@@ -281,6 +297,22 @@ class _Renderer:
                     f"plugin {self.name}: kernel {shorten(launch.kernel)} is launched, not defined"
                 )
             self._check_arguments(launch, kernels[launch.kernel])
+
+    def _interface(self, plan: KernelPlan, at: KernelPlan | None = None) -> Any:
+        """What variants must agree in: dimensions, shapes, sizes; as numbers where `at` is made for certain dimensions.
+
+        What these leave open gets some number.
+        """
+        tensors = plan.inputs + plan.outputs
+        fixed = (at or plan).made_for
+        if fixed is None:
+            return plan.dimensions, [t.shape for t in tensors], plan.sizes
+        dimensions = self.plan.default.dimensions
+        others = [*(s.symbol for s in self.plan.default.sizes), *(r.symbol for r in self.plan.default.resolved)]
+        values = {symbol: 1009 + i for i, symbol in enumerate(others)}
+        values |= {d.symbol: size for d, size in zip(dimensions, fixed, strict=True)}
+        shapes = [[ex.evaluate(d, values) for d in t.shape] for t in tensors]
+        return shapes, [(s.symbol, s.output, ex.evaluate(s.upper, values)) for s in plan.sizes]
 
     def _check_arguments(self, launch: Launch, kernel: Kernel) -> None:
         given = ["pointer" if isinstance(a, BufferRef) else "scalar" for a in launch.arguments]
@@ -318,29 +350,41 @@ class _Renderer:
             [str(d.value) if isinstance(d, Const) else "-1" for d in t.shape] + ["-1"] * (MAX_RANK - len(t.shape))
             for t in self.tensors
         ]
+        sizes: dict[Expr, str] = {Symbol(size.symbol): f"size{i}" for i, size in enumerate(default.sizes)}
         outputs = [
-            f"outputs[{t}].d[{axis}] = {self._builder(d, tensor, axis)};"
+            f"ExpressionBuilder::Expression const {sizes[Symbol(size.symbol)]} = "
+            f"e.declareSize({size.output}, {self._builder(size.upper, default.outputs[size.output])});"
+            for size in default.sizes
+        ]
+        outputs += [
+            f"outputs[{t}].d[{axis}] = {sizes.get(d) or self._builder(d, tensor, axis)};"
             for t, tensor in enumerate(default.outputs)
             for axis, d in enumerate(tensor.shape)
         ]
         shapes = [
-            f"shapes[{t}][{axis}] = {self._cpp(d)};"
+            f"shapes[{t}][{axis}] = {'-1' if d in sizes else self._cpp(d)};"
             for t, tensor in enumerate(self.tensors)
             for axis, d in enumerate(tensor.shape)
         ]
         sources = [
-            f"{{{d.input}, {d.axis}, {'INT64_MAX' if d.limit is None else d.limit}}}" for d in default.dimensions
+            f"{{{d.input}, {d.axis}, {'INT64_MAX' if d.limit is None else d.limit}}}"
+            if isinstance(d, Dimension)
+            else f"{{kNbInputs + {d.output}, {d.axis}, INT64_MAX}}"
+            for d in self.sources
         ]
         return {
             "name": self.name,
             "fingerprint": self.fingerprint,
             "nb_inputs": len(default.inputs),
             "nb_outputs": len(default.outputs),
+            "nb_shape_inputs": len(default.shape_inputs),
+            "shape_lengths": ", ".join(str(len(s.values)) for s in default.shape_inputs) or "0",
             "ranks": ", ".join(str(len(t.shape)) for t in self.tensors),
             "static_dimensions": [", ".join(row) for row in dims],
+            "nb_dimensions": len(default.dimensions),
             "nb_symbols": len(sources),
             "symbol_sources": ", ".join(sources) or "{0, 0, INT64_MAX}",
-            "symbol_lines": self._symbol_lines(d for t in self.tensors for d in t.shape),
+            "symbol_lines": self._symbol_lines(d for t in self.tensors for d in t.shape if d not in sizes),
             "shape_lines": shapes,
             "requirement_symbol_lines": self._symbol_lines(e for r in default.requirements for e in (r.size, r.other)),
             "requirements": [
@@ -368,7 +412,7 @@ class _Renderer:
         return {
             "index": index,
             "file": self._file(index, "cu"),
-            "sizes": None if variant.sizes is None else ", ".join(f"INT64_C({size})" for size in variant.sizes),
+            "made_for": None if variant.made_for is None else ", ".join(f"INT64_C({n})" for n in variant.made_for),
             "types": [t.dtype.tensorrt for t in variant.inputs + variant.outputs],
             "workspace": self._cpp(variant.workspace),
             "workspace_symbol_lines": self._symbol_lines([variant.workspace]),
@@ -383,12 +427,15 @@ class _Renderer:
         return f"kernels_{index}.{suffix}" if index else f"kernels.{suffix}"
 
     def _source(self, size: Expr) -> str:
-        """Where a size comes from, for a message: the dimensions of inputs in it."""
+        """Where a size comes from, for a message: the dimensions of inputs, or of outputs for shape inputs, in it."""
         if isinstance(size, Const):
             return "a size that the plugin was generated for"
+        default = self.plan.default
         places = [
-            f"dimension {d.axis} of input {d.input} ({shorten(self.plan.default.inputs[d.input].name, 40)})"
-            for d in self.plan.default.dimensions
+            f"dimension {d.axis} of input {d.input} ({shorten(default.inputs[d.input].name, 40)})"
+            if isinstance(d, Dimension)
+            else f"dimension {d.axis} of output {d.output} ({shorten(default.outputs[d.output].name, 40)})"
+            for d in self.sources
             if d.symbol in ex.symbols_of(size)
         ]
         given = " and ".join(places)
@@ -421,12 +468,13 @@ class _Renderer:
             if name in used
         ]
 
-    def _builder(self, expr: Expr, tensor: TensorSpec, axis: int) -> str:
-        """The expression as calls of the templates' `ExpressionBuilder e`."""
+    def _builder(self, expr: Expr, tensor: TensorSpec, axis: int | None = None) -> str:
+        """The expression as calls of the templates' `ExpressionBuilder e`; for a size tensor its upper bound."""
 
         def refuse(why: str) -> UnsupportedError:
+            what = "the largest" if axis is None else f"dimension {axis} of output"
             return UnsupportedError(
-                f"plugin {self.name}: dimension {axis} of output {shorten(tensor.name)} {why}, which TensorRT's "
+                f"plugin {self.name}: {what} {shorten(tensor.name)} {why}, which TensorRT's "
                 "IExprBuilder cannot express: choose the nodes so that this tensor stays inside the plugin"
             )
 
@@ -447,6 +495,12 @@ class _Renderer:
                 for d in self.plan.default.dimensions:
                     if d.symbol == e.name:
                         return f"e.dimension({d.input}, {d.axis})"
+                for k, shape in enumerate(self.plan.default.shape_inputs):
+                    if e.name in shape.values:
+                        return f"e.shapeValue({k}, {shape.values.index(e.name)})"
+                for r in self.plan.default.resolved:
+                    if r.symbol == e.name:
+                        return build(r.value)
                 raise refuse("depends on something else than dimensions of the inputs")
             if isinstance(e, Select):
                 return f"e.select({condition(e.condition)}, {build(e.a)}, {build(e.b)})"
@@ -480,7 +534,7 @@ class _Renderer:
         names = [k.name for k in variant.kernels] + [h["name"] for h in helpers if h["name"] not in _OVERLOADED]
         # A first declaration with `static` gives the later definition without it internal linkage.
         overloads = [h for h in helpers if h["name"] in _OVERLOADED and h["type"] in _TYPE_HEADERS]
-        exprs = [e for step in variant.steps for e in _expressions(step)]
+        exprs = [e for step in variant.steps for e in expressions(step)]
         return {
             "name": self.name,
             "renames": [f"#define {name} {name}_{digest}" for name in dict.fromkeys(names)],
@@ -578,15 +632,3 @@ class _Steps:
 
     def _cpp(self, expr: Expr, variables: Mapping[str, str]) -> str:
         return self.renderer._cpp(expr, variables)
-
-
-def _expressions(step: Step) -> list[Expr]:
-    """All expressions of a step and of the steps inside it."""
-    if isinstance(step, Launch):
-        offsets = [a.offset if isinstance(a, BufferRef) else a for a in step.arguments]
-        return [*step.grid, *step.block, *offsets, step.shared_bytes]
-    if isinstance(step, Copy):
-        return [step.destination.offset, step.source.offset, step.size]
-    if isinstance(step, Loop):
-        return [step.extent, *(e for s in step.body for e in _expressions(s))]
-    return [step.condition, *(e for s in step.then + step.otherwise for e in _expressions(s))]

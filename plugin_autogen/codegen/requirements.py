@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from tvm import tirx
 
 
+PART = "reads_part"
+"""Annotation of a block whose loops cover a part of what it reads, within its bounds: no assumption."""
+
+
 @dataclass(frozen=True, eq=False)
 class Assumption:
     """`size`, a dimension that a tensor has, stands in this relation to `other`; both are TIR expressions."""
@@ -37,7 +41,10 @@ def assumptions(function: tirx.PrimFunc, strict: bool = True) -> list[Assumption
     found = []
     extents, reduced = _extents(function.body)
     conditions = _conditions(function.body)
+    partial = _partial(function.body)
     for access in _accesses(function.body):
+        if access in partial:
+            continue
         buffer = access.buffer if isinstance(access, tirx.BufferStore) else access.source
         # elements that data choose may lie in a larger tensor: ONNX's Gathers allow that along the other axes
         gathers = any(_loads(index) for index in access.indices)
@@ -94,6 +101,21 @@ def _accesses(below: Any) -> list[Any]:
 
     found: list[Any] = []
     tvm_ffi.structural_walk(below, ((ir.TensorLoad, tirx.BufferStore), found.append))
+    return found
+
+
+def _partial(body: Any) -> set[Any]:
+    """The loads of blocks that read parts."""
+    import tvm_ffi
+    from tvm import s_tir, tirx
+
+    found: set[Any] = set()
+
+    def visit(block: s_tir.SBlock) -> None:
+        if PART in block.annotations:
+            found.update(a for a in _accesses(block.body) if not isinstance(a, tirx.BufferStore))
+
+    tvm_ffi.structural_walk(body, (s_tir.SBlock, visit))
     return found
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ class EngineReport:
         layers: number of layers in the network.
         plugins: one entry for each plugin in the model, in the order of their first nodes.
         engine_layers: names of the built engine's layers, where this machine can load it (a GPU); else None.
+        outputs: shapes of the network's outputs as the builder infers them; -1 where they are open.
         warnings: what the builder warned of, one line each.
     """
 
@@ -58,6 +59,7 @@ class EngineReport:
     layers: int
     plugins: tuple[PluginUse, ...]
     engine_layers: tuple[str, ...] | None
+    outputs: Mapping[str, tuple[int, ...]]
     warnings: tuple[str, ...]
 
 
@@ -123,6 +125,7 @@ def build_engine(
             for use in result["plugins"]
         ),
         engine_layers=tuple(result["engine_layers"]) if result["engine_layers"] is not None else None,
+        outputs={name: tuple(shape) for name, shape in result["outputs"].items()},
         warnings=tuple(result["warnings"]),
     )
 

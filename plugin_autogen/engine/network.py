@@ -232,12 +232,14 @@ def build(request: dict[str, Any], journal: Journal) -> None:
         except OSError as error:
             raise EngineError(f"the engine cannot be written: {error.strerror}") from None
     warnings = [text for kind, text in worker.messages if kind == "warning"]
+    made = network.definition
     result = {
         "bytes": len(data),
         "seconds": time.monotonic() - start,
-        "layers": network.definition.num_layers,
+        "layers": made.num_layers,
         "plugins": plugins,
         "engine_layers": None,
+        "outputs": {o.name: list(o.shape) for o in map(made.get_output, range(made.num_outputs))},
         "warnings": list(dict.fromkeys(warnings))[:_MESSAGES],
     }
     # The engine is built, whatever becomes of the look inside.

@@ -1,8 +1,8 @@
-"""Inputs whose values decide an output's shape, an axis or a mode: they must be known when the plugin is generated."""
+"""Inputs whose values decide an output's shape, an axis or a mode: most must be known when the plugin is generated."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,6 +44,36 @@ _CONSTANT_INPUTS.update(
     (f"Reduce{kind}", {1: "axes"})
     for kind in ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
 )
+
+
+_RUN_TIME_SHAPES = {"ConstantOfShape": 0, "Expand": 1, "Reshape": 1, "Resize": 3, "Slice": 2, "Tile": 1}
+"""Operator -> the input among those above which a plugin can also get when it runs, as a shape tensor of TensorRT's."""
+
+
+def run_time_shape(node: onnx.NodeProto, constants: Container[str]) -> int | None:
+    """The input of this node whose values TensorRT may tell as a shape, as they are no constants; None for none."""
+    if node.domain not in ("", "ai.onnx") or run_time_data(node, constants) or _needs_known_sizes(node):
+        return None
+    return _RUN_TIME_SHAPES.get(node.op_type)
+
+
+def _needs_known_sizes(node: onnx.NodeProto) -> bool:
+    """Resize's variants that compute more than positions from the sizes."""
+    given = {a.name: a.s or a.i for a in node.attribute}
+    return node.op_type == "Resize" and (
+        bool(given.get("antialias"))
+        or given.get("keep_aspect_ratio_policy", b"stretch") != b"stretch"
+        or given.get("coordinate_transformation_mode") == b"tf_crop_and_resize"
+    )
+
+
+def run_time_data(node: onnx.NodeProto, constants: Container[str]) -> tuple[int, ...]:
+    """The inputs among those above that kernels can read themselves: they then find out the result's size, too.
+
+    Of Slice, where it begins must be known to the kernels; its size is at most that of its input.
+    """
+    is_slice = node.op_type == "Slice" and node.domain in ("", "ai.onnx") and len(node.input) > 2
+    return (1, 2) if is_slice and node.input[1] not in constants else ()
 
 
 def constant_inputs(node: onnx.NodeProto) -> Mapping[int, str]:

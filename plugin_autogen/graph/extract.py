@@ -7,19 +7,19 @@ computations become equal models, whatever their tensors were called, and no str
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from plugin_autogen.errors import ModelError, SelectionError, UnsupportedError, shorten
 from plugin_autogen.graph import borders
 from plugin_autogen.graph.borders import Border, Crossing
-from plugin_autogen.graph.constant_inputs import constant_inputs
+from plugin_autogen.graph.constant_inputs import constant_inputs, run_time_data, run_time_shape
 from plugin_autogen.graph.model import Model, Value, captured_names, read_names, subgraphs_of
 from plugin_autogen.graph.selection import PluginRequest
 from plugin_autogen.graph.shapes import Range
 from plugin_autogen.graph.subgraph import BorderTensor, Subgraph
-from plugin_autogen.releases import Release
+from plugin_autogen.releases import Interface, Release
 
 if TYPE_CHECKING:
     import onnx
@@ -75,6 +75,8 @@ class _Cut:
     inputs: tuple[str, ...]
     constants: Mapping[str, onnx.TensorProto] = field(repr=False)
     outputs: tuple[str, ...]
+    shapes: frozenset[str] = frozenset()
+    """Of the inputs, those of which only the values matter, as sizes."""
 
 
 def extract(
@@ -108,7 +110,8 @@ def extract(
         UnsupportedError: an input that must be constant is not, a type that cannot cross, nothing to compute
             at run time.
     """
-    cuts = [_cut(model, request, in_network) for request in requests]
+    cuts = [_cut(model, request, in_network, release if allow_symbolic else None) for request in requests]
+    _check_shapes(model, cuts)
     crossings = _crossings(model, cuts)
     decided = {name: borders.decide(model, crossing, release) for name, crossing in crossings.items()}
     if in_network:
@@ -140,23 +143,35 @@ def _label(model: Model, key: str) -> str:
     return f'node "{shorten(key)}" ({shorten(model.node(key).op_type, 60)})'
 
 
-def _cut(model: Model, request: PluginRequest, in_network: bool) -> _Cut:
+def _cut(model: Model, request: PluginRequest, in_network: bool, dynamic: Release | None) -> _Cut:
+    """`dynamic`: the release whose plugins may have shapes that are not fixed; None: they must be."""
     keys = request.node_names
     nodes = tuple(model.node(key) for key in keys)
     indices = {model.index[key] for key in keys}
     made = {name for node in nodes for name in node.output if name}
     read = dict.fromkeys(name for node in nodes for name in read_names(node) if name not in made)
     constants = model.constants(read)
+    shapes: set[str] = set()
     for key, node in zip(keys, nodes, strict=True):
         for i, role in constant_inputs(node).items():
             name = node.input[i] if i < len(node.input) else ""
             # What the request itself makes is the lowering's to fold, from constants and shapes.
-            if name and name not in constants and name not in made:
+            if not name or name in constants or name in made:
+                continue
+            why = "is made at run time"
+            if dynamic is not None and dynamic.interface is not Interface.V3:
+                why += f", and plugins of {dynamic.title} know no sizes but those of their inputs"
+            elif dynamic is not None and i in run_time_data(node, constants):
+                continue
+            elif dynamic is not None and i == run_time_shape(node, constants):
+                why = _no_shape_input(model, nodes, name, constants)
+            if why:
                 raise UnsupportedError(
-                    f'{_label(model, key)}: input {i} ("{role}") must be constant, but "{shorten(name)}" is made at '
-                    "run time: make it a constant of the model (polygraphy surgeon sanitize --fold-constants with "
-                    "fixed input shapes often does)"
+                    f'{_label(model, key)}: input {i} ("{role}") must be constant, but "{shorten(name)}" {why}: make '
+                    "it a constant of the model (polygraphy surgeon sanitize --fold-constants with fixed input shapes "
+                    "often does)"
                 )
+            shapes.add(name)
     if in_network and all(name in constants for name in read):
         # TensorRT wants an input. Keep those as inputs that need not be constant: the network feeds them its constants.
         fixed = {n.input[i] for n in nodes for i in constant_inputs(n) if i < len(n.input)}
@@ -169,7 +184,33 @@ def _cut(model: Model, request: PluginRequest, in_network: bool) -> _Cut:
     outputs = [name for node in nodes for name in node.output if name and _is_read(model, name, indices)]
     if not outputs:  # a node that nobody reads: the plugin still is one
         outputs = [name for node in nodes for name in node.output if name and not _is_read(model, name, set())]
-    return _Cut(request, nodes, tuple(n for n in read if n not in constants), constants, tuple(outputs))
+    inputs = tuple(n for n in read if n not in constants)
+    return _Cut(request, nodes, inputs, constants, tuple(outputs), frozenset(shapes))
+
+
+def _check_shapes(model: Model, cuts: Sequence[_Cut]) -> None:
+    made = {name for cut in cuts for name in cut.outputs}
+    for cut in cuts:
+        for name in cut.shapes & made:
+            key = next(k for k, n in zip(cut.request.node_names, cut.nodes, strict=True) if name in n.input)
+            raise UnsupportedError(
+                f'{_label(model, key)}: the sizes in "{shorten(name)}" come from another plugin, and TensorRT infers '
+                "shapes from its own nodes alone: leave those that compute them to TensorRT"
+            )
+
+
+def _no_shape_input(model: Model, nodes: Sequence[onnx.NodeProto], name: str, constants: Container[str]) -> str:
+    """Why a tensor that is made at run time cannot be a shape input of these nodes' plugin; empty where it can."""
+    from onnx import TensorProto
+
+    value = model.value(name)
+    if value.dtype != TensorProto.INT64 or value.shape is None or len(value.shape) != 1 or not value.is_static:
+        return "is made at run time and no int64 tensor of one dimension and a known length"
+    places = [(n, i) for n in nodes for i, read in enumerate(n.input) if read == name]
+    as_data = any(i != run_time_shape(n, constants) for n, i in places)
+    if as_data or any(name in captured_names(n) for n in nodes):
+        return "is made at run time and read as data too inside the plugin"
+    return ""
 
 
 def _is_read(model: Model, name: str, outside: set[int]) -> bool:
@@ -327,7 +368,7 @@ def _build(
 
     def border(name: str) -> BorderTensor:
         b = decided[name]
-        return BorderTensor(name, b.dtype, stated[name], b.border_dtype, b.encoding)
+        return BorderTensor(name, b.dtype, stated[name], b.border_dtype, b.encoding, name in cut.shapes)
 
     return Subgraph(
         name=cut.request.name,
@@ -418,7 +459,7 @@ def _digest(subgraph: Subgraph) -> str:
         digest.update(repr((tensor.name, tensor.data_type, tuple(tensor.dims))).encode())
         digest.update(hashlib.sha256(_bytes(tensor)).digest())
     for t in (*subgraph.inputs, *subgraph.outputs):
-        digest.update(f"{t.dtype} {t.border_dtype} {t.encoding.value} {t.shape};".encode())
+        digest.update(f"{t.dtype} {t.border_dtype} {t.encoding.value} {t.shape} {t.is_shape};".encode())
     return digest.hexdigest()
 
 

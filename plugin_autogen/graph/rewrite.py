@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from plugin_autogen.dtypes import ElementType
 from plugin_autogen.errors import OutputError, shorten
 from plugin_autogen.graph import borders, naming
 from plugin_autogen.graph.borders import Border
@@ -32,6 +33,9 @@ PLUGIN_NAMESPACE = ""
 LIBRARIES_KEY = "plugin_autogen.libraries"
 """Of the metadata: the plugin libraries, a JSON list of paths relative to the model's folder."""
 
+SHAPE_INPUTS = "tensorrt_plugin_shape_input_indices"
+"""Attribute by which TensorRT's parser (10 and later) knows the plugin's inputs that are shape tensors."""
+
 PROTOBUF_LIMIT = 2**31 - 2**20
 """Bytes that a model in one file may have, with room for what serializing adds."""
 EXTERNAL_BYTES = 1024
@@ -39,13 +43,19 @@ EXTERNAL_BYTES = 1024
 _ALIGNMENT = 4096  # of tensors in the data file, so that readers can map them
 
 
-def rewrite(model: Model, extraction: Extraction, fingerprints: Mapping[str, str]) -> onnx.ModelProto:
+def rewrite(
+    model: Model,
+    extraction: Extraction,
+    fingerprints: Mapping[str, str],
+    sizes: Mapping[str, Sequence[ElementType]] | None = None,
+) -> onnx.ModelProto:
     """The model with each use of a plugin in the place of its nodes.
 
     Args:
         model: the model; it is left as it is.
         extraction: what `extract` returned for it.
         fingerprints: plugin name -> `PluginPlan.fingerprint`, which the library compares when the engine is built.
+        sizes: plugin name -> types of the scalars that it has as outputs behind its others: sizes that the data decide.
 
     Returns:
         A model whose names of inputs, outputs and untouched nodes are those of `model`. Weights in external files are
@@ -55,7 +65,7 @@ def rewrite(model: Model, extraction: Extraction, fingerprints: Mapping[str, str
 
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
-    _Rewriter(model, extraction, fingerprints, proto).run()
+    _Rewriter(model, extraction, fingerprints, sizes or {}, proto).run()
     _keep(proto.functions, lambda f: (f.domain, f.name) not in model.given_functions)
     if all(o.domain != DOMAIN for o in proto.opset_import):
         proto.opset_import.append(onnx.helper.make_opsetid(DOMAIN, DOMAIN_VERSION))
@@ -77,11 +87,17 @@ def name_libraries(proto: onnx.ModelProto, libraries: Sequence[Path], folder: Pa
 
 class _Rewriter:
     def __init__(
-        self, model: Model, extraction: Extraction, fingerprints: Mapping[str, str], proto: onnx.ModelProto
+        self,
+        model: Model,
+        extraction: Extraction,
+        fingerprints: Mapping[str, str],
+        sizes: Mapping[str, Sequence[ElementType]],
+        proto: onnx.ModelProto,
     ) -> None:
         self.model = model
         self.extraction = extraction
         self.fingerprints = fingerprints
+        self.sizes = sizes
         self.proto = proto
         self.names = model.tensor_names()
         self.node_names = {node.name for node in proto.graph.node}
@@ -144,13 +160,16 @@ class _Rewriter:
         node = helper.make_node(
             use.plugin,
             [self._carrier(n) for n in use.inputs],
-            [self._carrier(n) for n in use.outputs],
+            [*(self._carrier(n) for n in use.outputs), *self._sizes(use)],
             name=self._node_name(first.name),
             domain=DOMAIN,
             plugin_version=PLUGIN_VERSION,
             plugin_namespace=PLUGIN_NAMESPACE,
             fingerprint=self.fingerprints[use.plugin],
         )
+        shapes = [i for i, t in enumerate(self.extraction.subgraph(use.plugin).inputs) if t.is_shape]
+        if shapes:
+            node.attribute.append(helper.make_attribute(SHAPE_INPUTS, shapes))
         yield node
         for name in use.outputs:
             border = self.extraction.borders[name]
@@ -158,6 +177,16 @@ class _Rewriter:
             if border.encoding is not Encoding.SAME and self._is_wanted(name):
                 yield self._cast(self.carriers[name], name, border.dtype.onnx)
                 self._info(name, name, border.dtype.onnx)
+
+    def _sizes(self, use: PluginUse) -> Iterator[str]:
+        """The tensors of sizes that the data decide: TensorRT wants them as outputs, and nobody reads them."""
+        from onnx import helper
+
+        for dtype in self.sizes.get(use.plugin, ()):
+            name = naming.unique(f"{naming.bounded(use.outputs[0])}_size", self.names)
+            self.names.add(name)
+            self.new_info.append(helper.make_tensor_value_info(name, dtype.onnx, ()))
+            yield name
 
     def _node_name(self, original: str) -> str:
         """The replaced node's name, or a shorter one where TensorRT would refuse its length."""

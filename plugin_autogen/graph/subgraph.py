@@ -34,6 +34,7 @@ class BorderTensor:
         dtype: its ONNX type.
         shape: ints, or names of symbolic dimensions.
         border_dtype: the type that TensorRT sees; equals `dtype` when `encoding` is SAME.
+        is_shape: an input, int64 of a known length, of which TensorRT tells the values and no memory: they are sizes.
     """
 
     name: str
@@ -41,6 +42,7 @@ class BorderTensor:
     shape: tuple[int | str, ...]
     border_dtype: ElementType
     encoding: Encoding = Encoding.SAME
+    is_shape: bool = False
 
     @property
     def memory_dtype(self) -> ElementType:

@@ -16,6 +16,8 @@ from plugin_autogen.graph.subgraph import BorderTensor, Encoding, Subgraph
 from plugin_autogen.lowering import constants, control_flow, registry, tvm_frontend
 from plugin_autogen.lowering.expand import expand_functions
 from plugin_autogen.lowering.registry import NodeContext, TensorType, dtype_of, shape_of
+from plugin_autogen.lowering.shape_inputs import ResolvedShape, ShapeInputs
+from plugin_autogen.lowering.sizes import BorderSize, Size, SizeForm, Sizes, border_sizes, variables_of
 from plugin_autogen.lowering.te_helpers import cast_expr, const_expr
 
 if TYPE_CHECKING:
@@ -33,15 +35,25 @@ class RelaxModule:
         module: the IRModule.
         symbols: TIR variable name of each symbolic dimension → (input, axis) that gives its value.
         reshapes: numbers of elements before and after a reshape, where they are equal for some sizes only.
+        sizes: the dimensions that the data decide.
+        border_sizes: those at the outputs. Their values are the last results of `main`, in this order.
+        shapes: what nodes make of the inputs that hold sizes: the last parameters of `main`, in this order.
     """
 
     module: tvm.IRModule
     symbols: Mapping[str, tuple[int, int]]
     reshapes: tuple[tuple[tirx.Expr, tirx.Expr], ...] = ()
+    sizes: tuple[Size, ...] = ()
+    border_sizes: tuple[BorderSize, ...] = ()
+    shapes: tuple[ResolvedShape, ...] = ()
 
 
-def import_subgraph(subgraph: Subgraph) -> RelaxModule:
+def import_subgraph(subgraph: Subgraph, form: SizeForm = SizeForm.REAL) -> RelaxModule:
     """Converts the subgraph's ONNX model.
+
+    Args:
+        subgraph: of one plugin.
+        form: what dimensions become that the data decide.
 
     Raises:
         UnsupportedError: an operator without converter, or one whose converter cannot take this node; also where a
@@ -52,7 +64,7 @@ def import_subgraph(subgraph: Subgraph) -> RelaxModule:
     model = expand_functions(subgraph.model)
     types = _TypesOf(model)
     types.borders = {
-        info.name: TensorType(tensor.dtype, tuple(tensor.shape))
+        info.name: TensorType(tensor.dtype, tuple(tensor.shape), tuple(tensor.shape))
         for info, tensor in zip(model.graph.output, subgraph.outputs, strict=True)
         if all(isinstance(d, int) for d in tensor.shape)
     }
@@ -63,17 +75,24 @@ def import_subgraph(subgraph: Subgraph) -> RelaxModule:
     }
     builder = relax.BlockBuilder()
     parameters, symbols = _parameters(subgraph)
+    shape_inputs = ShapeInputs(subgraph, model.graph.node)
+    shapes = [
+        relax.Var(f"shape_{i}", relax.ShapeType(list(resolved.variables)))
+        for i, resolved in enumerate(shape_inputs.resolved)
+    ]
     types.symbols.update({str(v.name): v for v in symbols})
     values: dict[str, relax.Expr] = {}
-    with builder.function("main", parameters):
+    sizes = Sizes(form)
+    with builder.function("main", [*parameters, *shapes]):
         with builder.dataflow():
-            for info, parameter, tensor in zip(model.graph.input, parameters, subgraph.inputs, strict=True):
+            given = [(info, t) for info, t in zip(model.graph.input, subgraph.inputs, strict=True) if not t.is_shape]
+            for (info, tensor), parameter in zip(given, parameters, strict=True):
                 values[info.name] = _from_border(builder, parameter, tensor)
             for initializer in model.graph.initializer:
                 values[initializer.name] = _constant(initializer)
             for node in model.graph.node:
                 try:
-                    _convert(builder, model, node, values, types)
+                    _convert(builder, model, node, values, types, sizes, shape_inputs)
                 except PluginAutogenError as error:
                     error.node = error.node or node.name
                     raise
@@ -81,10 +100,14 @@ def import_subgraph(subgraph: Subgraph) -> RelaxModule:
                 _to_border(builder, values[info.name], tensor)
                 for info, tensor in zip(model.graph.output, subgraph.outputs, strict=True)
             ]
-            result = builder.emit_output(relax.Tuple(results))
+            at_border, counts = border_sizes(builder, [info.name for info in model.graph.output], results, sizes)
+            result = builder.emit_output(relax.Tuple([*results, *counts]))
         builder.emit_func_output(result)
+    places = {str(v.name): place for v, place in symbols.items()}
+    resolved = tuple(shape_inputs.resolved)
     module = builder.get()
-    return RelaxModule(module, {str(v.name): place for v, place in symbols.items()}, tuple(_reshapes(module["main"])))
+    reshapes = tuple(_reshapes(module["main"]))
+    return RelaxModule(module, places, reshapes, tuple(sizes.declared), tuple(at_border), resolved)
 
 
 def _reshapes(main: relax.Function) -> Iterator[tuple[tirx.Expr, tirx.Expr]]:
@@ -104,6 +127,8 @@ def _reshapes(main: relax.Function) -> Iterator[tuple[tirx.Expr, tirx.Expr]]:
             if all(isinstance(n, int) for n in counts):
                 continue
             before, after = (tirx.const(n, "int64") if isinstance(n, int) else n for n in counts)
+            if variables_of(before) or variables_of(after):
+                continue  # nobody knows before the kernels have run what the data decide
             if not analyzer.can_prove_equal(before, after):
                 yield before, after
 
@@ -157,25 +182,20 @@ class _TypesOf:
         dtype = dtypes.from_onnx(tensor.elem_type)
         if not tensor.HasField("shape"):
             return TensorType(dtype, None)
-        shape = []
-        for dim in tensor.shape.dim:
-            if dim.HasField("dim_value"):
-                shape.append(dim.dim_value)
-            elif dim.dim_param in self.symbols:
-                shape.append(self.symbols[dim.dim_param])
-            else:
-                return TensorType(dtype, None)
-        return TensorType(dtype, tuple(shape))
+        known = tuple(
+            dim.dim_value if dim.HasField("dim_value") else self.symbols.get(dim.dim_param) for dim in tensor.shape.dim
+        )
+        return TensorType(dtype, None if any(d is None for d in known) else known, known)
 
 
 def _parameters(subgraph: Subgraph) -> tuple[list[relax.Var], dict[tirx.Var, tuple[int, int]]]:
-    """The parameters of `main` in border types, and the variable of each symbolic dimension with its place."""
+    """The tensors among the parameters of `main` in border types, and each symbolic dimension's variable and place."""
     from tvm import relax, tirx
 
     symbols: dict[str, tirx.Var] = {}
     places: dict[tirx.Var, tuple[int, int]] = {}
     parameters = []
-    for i, tensor in enumerate(subgraph.inputs):
+    for i, tensor in enumerate(t for t in subgraph.inputs if not t.is_shape):
         shape: list[Any] = []
         for axis, dim in enumerate(tensor.shape):
             if isinstance(dim, str) and dim not in symbols:
@@ -228,7 +248,13 @@ def _constant_of(array: np.ndarray, dtype: dtypes.ElementType) -> relax.Expr:
 
 
 def _convert(
-    builder: relax.BlockBuilder, model: onnx.ModelProto, node: onnx.NodeProto, values: dict[str, Any], types: _TypesOf
+    builder: relax.BlockBuilder,
+    model: onnx.ModelProto,
+    node: onnx.NodeProto,
+    values: dict[str, Any],
+    types: _TypesOf,
+    sizes: Sizes,
+    shape_inputs: ShapeInputs,
 ) -> None:
     """Converts one node and adds its outputs to `values`."""
 
@@ -238,13 +264,21 @@ def _convert(
         node=node,
         opset=opsets.get(domain, 1),
         builder=builder,
-        inputs=tuple(values[name] if name else None for name in node.input),
+        inputs=tuple(values[name] if name and name not in shape_inputs else None for name in node.input),
         attributes=_attributes(node),
         outputs=tuple(types(name) if name else None for name in node.output),
-        inline=lambda graph, inputs: _inline(builder, model, graph, inputs, values, types),
+        inline=lambda graph, inputs: _inline(builder, model, graph, inputs, values, types, sizes, shape_inputs),
+        sizes=sizes,
+        shape_inputs=shape_inputs,
         rounded={i: types.rounded[name] for i, name in enumerate(node.input) if name in types.rounded},
     )
-    folded = _fold(context, opsets)
+    for i, name in enumerate(node.input):
+        if name in sizes.bounded:
+            context.unsupported(
+                f"the data decide the size of input {i}, which TensorRT 8 knows at a plugin's outputs only",
+                "let the plugin end at the node that makes it, or generate for TensorRT 10 or later",
+            )
+    folded = None if any(name in shape_inputs for name in node.input) else _fold(context, opsets)
     if folded is not None:
         values.update(folded)
         return
@@ -351,6 +385,8 @@ def converted_types(
                 attributes=_attributes(node),
                 outputs=(None,) * len(node.output),
                 inline=lambda graph, inputs: context.unsupported("the types of its outputs must be stated"),
+                sizes=Sizes(),
+                shape_inputs=ShapeInputs(),
             )
             results = _results(convert, context)
             result = builder.emit_output(relax.Tuple([value for value in results if value is not None]))
@@ -370,6 +406,8 @@ def _inline(
     inputs: Sequence[relax.Expr],
     outer: Mapping[str, Any],
     outer_types: _TypesOf,
+    sizes: Sizes,
+    shape_inputs: ShapeInputs,
 ) -> list[relax.Expr]:
     """The outputs of a graph that a node of `model` has as an attribute. It sees the tensors around it."""
     import onnx
@@ -395,7 +433,7 @@ def _inline(
     values = dict(outer) | dict(zip((info.name for info in inner.graph.input), inputs, strict=True))
     values |= {initializer.name: _constant(initializer) for initializer in inner.graph.initializer}
     for node in inner.graph.node:
-        _convert(builder, inner, node, values, types)
+        _convert(builder, inner, node, values, types, sizes, shape_inputs)
     return [values[info.name] for info in inner.graph.output]
 
 

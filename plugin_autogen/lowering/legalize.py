@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from plugin_autogen.errors import UnsupportedError
 from plugin_autogen.lowering.importer import RelaxModule
 
 if TYPE_CHECKING:
@@ -35,6 +36,41 @@ def legalize(relax_module: RelaxModule, target: Target) -> tvm.IRModule:
                 relax.transform.DeadCodeElimination(),
             ]
         )(relax_module.module)
+    return _in_order(module) if relax_module.sizes else module
+
+
+def _in_order(module: tvm.IRModule) -> tvm.IRModule:
+    """The module with each binding of `main` behind those that define the dimensions in it.
+
+    FuseOps sorts bindings by the tensors that they take, and a dimension that the data decide is none.
+    """
+    import tvm_ffi
+    from tvm import ir, relax
+
+    def variables(node: object) -> set[object]:
+        found: set[object] = set()
+        tvm_ffi.structural_walk(node, (ir.Var, lambda v: found.add(v)))
+        return found
+
+    main = module["main"]
+    blocks = []
+    for block in main.body.blocks:
+        made = {b: {b.var} | (variables(b.ty) if isinstance(b, relax.MatchCast) else set()) for b in block.bindings}
+        waiting = [(b, (variables(b.value) | variables(b.var.ty)) - made[b]) for b in block.bindings]
+        missing = set().union(*made.values())
+        ordered: list[object] = []
+        while waiting:
+            ready = next((i for i, (_, needs) in enumerate(waiting) if not needs & missing), None)
+            if ready is None:
+                raise UnsupportedError("nodes were fused across a size that the data decide: make them several plugins")
+            binding, _ = waiting.pop(ready)
+            missing -= made[binding]
+            ordered.append(binding)
+        blocks.append(type(block)(ordered))
+    body = relax.SeqExpr(blocks, main.body.body)
+    changed = relax.Function(main.params, body, main.ret_ty, main.is_pure, main.attrs)
+    module = module.clone()
+    module.update_func(module.get_global_var("main"), changed)
     return module
 
 

@@ -38,8 +38,10 @@ def with_borders(module: tvm.IRModule, subgraph: Subgraph) -> tvm.IRModule:
     """
     main = module["main"]
     results = _results(main)
-    inputs = _narrowed(main.params, [t.memory_dtype.held_as for t in subgraph.inputs])
-    outputs = _narrowed(results, [t.memory_dtype.held_as for t in subgraph.outputs])
+    tensors = [t for t in subgraph.inputs if not t.is_shape]
+    # behind these parameters there are shapes, and behind these results sizes
+    inputs = _narrowed(main.params[: len(tensors)], [t.memory_dtype.held_as for t in tensors])
+    outputs = _narrowed(results[: len(subgraph.outputs)], [t.memory_dtype.held_as for t in subgraph.outputs])
     if not inputs and not outputs:
         return module
     from tvm import relax
@@ -514,7 +516,10 @@ class _Rewriter:
         with self._builder.function("main", parameters):
             with self._builder.dataflow():
                 for binding in self._bindings:
-                    if binding.var in calls:
+                    if isinstance(binding, relax.MatchCast):
+                        value = self._argument(binding.value)
+                        self._new[binding.var] = self._builder.match_cast(value, binding.ty)
+                    elif binding.var in calls:
                         self._new[binding.var] = self._emit_call(calls[binding.var], binding.value)
                     else:
                         self._new[binding.var] = self._emit(binding.value)

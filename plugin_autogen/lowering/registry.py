@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from plugin_autogen.dtypes import ElementType
 from plugin_autogen.errors import UnsupportedError, shorten
+from plugin_autogen.lowering.shape_inputs import Resolve, ShapeInputs
+from plugin_autogen.lowering.sizes import Bound, Sizes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,10 +31,14 @@ Dimension = Any
 
 @dataclass(frozen=True)
 class TensorType:
-    """A tensor's type as ONNX states it; `shape` is None where ONNX's inference leaves it open."""
+    """A tensor's type as ONNX states it; `shape` is None where ONNX's inference leaves it open.
+
+    `dimensions` has those that it states, None for the others; it is None itself where not even the rank is stated.
+    """
 
     dtype: ElementType
     shape: tuple[Dimension, ...] | None
+    dimensions: tuple[Dimension | None, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,8 @@ class NodeContext:
         attributes: Python values (int, float, str, lists of them, numpy arrays, graphs) by name.
         outputs: the types that ONNX states; None for an output that the node does not have or that is not typed.
         inline: converts a graph that the node has as an attribute, applied to Relax tensors; gives its outputs.
+        sizes: the dimensions that the data decide, of the whole subgraph.
+        shape_inputs: inputs of the subgraph whose values are sizes.
         rounded: positions of inputs that crossed the plugin's border in a narrower type, and that type's TVM name.
     """
 
@@ -57,6 +65,8 @@ class NodeContext:
     attributes: dict[str, Any]
     outputs: tuple[TensorType | None, ...]
     inline: Callable[[onnx.GraphProto, Sequence[relax.Expr]], list[relax.Expr]]
+    sizes: Sizes
+    shape_inputs: ShapeInputs
     rounded: Mapping[int, str] = field(default_factory=dict)
 
     @property
@@ -105,9 +115,68 @@ class NodeContext:
             return value
         self.unsupported(f"the type of output {index} is not known")
 
+    def stated_shape(self, index: int) -> tuple[Dimension | None, ...] | None:
+        """The dimensions of output `index` that ONNX states, None for others; None where it states no rank."""
+        stated = self.outputs[index] if index < len(self.outputs) else None
+        return None if stated is None else stated.dimensions
+
     def has_output(self, index: int) -> bool:
         """Whether the node has this (optional) output and gives it a name."""
         return index < len(self.node.output) and self.node.output[index] != ""
+
+    def is_shape_input(self, index: int) -> bool:
+        """Whether input `index` holds sizes that are known at run time only (`resolve_shape`)."""
+        return index < len(self.node.input) and self.node.input[index] in self.shape_inputs
+
+    def resolve_shape(self, index: int, resolve: Resolve) -> list[Dimension]:
+        """The dimensions that the values of shape input `index` stand for.
+
+        Args:
+            resolve: takes the values, TIR expressions, and gives as many dimensions, over these and the dimensions of
+                inputs.
+
+        Returns:
+            ints where `resolve` gave them, else variables.
+        """
+        from plugin_autogen.lowering.sizes import variables_of
+
+        place = self.shape_inputs.at(self.node, index)
+        place.dimensions[:] = resolve(place.values)
+        if any(variables_of(d) for d in place.dimensions):
+            self.unsupported(
+                "both the data and a shape that is known at run time decide a size", "end the plugin before it"
+            )
+        pairs = zip(place.dimensions, place.variables, strict=True)
+        return [d if isinstance(d, int) else variable for d, variable in pairs]
+
+    def size_bound(self, axes: Mapping[int, int], largest: Dimension) -> Bound:
+        """How many places results need whose number the data decide.
+
+        Args:
+            axes: output of the node → its axis along which the results lie.
+            largest: the largest number possible; places that the model states count more.
+        """
+        for index, axis in axes.items():
+            stated = self.outputs[index] if index < len(self.outputs) else None
+            if stated is not None and stated.shape is not None:
+                return Bound(stated.shape[axis], True, axes)
+        return Bound(largest, isinstance(largest, int) and largest == 0, axes)
+
+    def declare_size(self, bound: Bound, count: relax.Expr) -> Dimension:
+        """The dimension of the node's outputs that the data decide.
+
+        Args:
+            bound: what `size_bound` gave.
+            count: int64 [1], the number of results, at most `bound.places`; the kernels compute it.
+
+        Returns:
+            `bound.places` where the model states them or the release has no such dimensions: the converter fills the
+            places that stay free. Else a new variable, which only kernels know the value of.
+        """
+        if bound.is_stated:
+            return bound.places
+        results = {self.node.output[i]: axis for i, axis in bound.axes.items() if self.has_output(i)}
+        return self.sizes.declare(self.builder, count, bound.places, results)
 
     def te(self, function: Callable[..., Any], *args: Any, name: str | None = None) -> Any:
         """Emits a tensor expression as one TIR function. A list of tensors gives a tuple: a list of Relax variables.
@@ -120,7 +189,7 @@ class NodeContext:
         from tvm import relax
 
         name = name or self.node.op_type.lower()
-        if _has_symbols(args):
+        if self.sizes.declared or self.shape_inputs.resolved or _has_symbols(args):
             result = self.builder.emit(_call_symbolic(self.builder, function, args, name))
         else:
             result = self.builder.emit_te(function, *args, primfunc_name_hint=name)

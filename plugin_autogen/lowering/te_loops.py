@@ -13,6 +13,7 @@ from tvm import te, tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
+from plugin_autogen.codegen.requirements import PART
 from plugin_autogen.lowering.registry import Dimension, NodeContext
 from plugin_autogen.lowering.te_helpers import is_float
 from plugin_autogen.schedule.atomics import ATOMIC
@@ -44,6 +45,16 @@ def product(shape: Sequence[Dimension]) -> Dimension:
 def larger(a: Dimension, b: Dimension) -> Dimension:
     """The larger of two dimensions: an int where both are."""
     return max(a, b) if isinstance(a, int) and isinstance(b, int) else tirx.max(a, b)
+
+
+def smaller(a: Dimension, b: Dimension) -> Dimension:
+    """The smaller of two dimensions: an int where both are."""
+    return min(a, b) if isinstance(a, int) and isinstance(b, int) else tirx.min(a, b)
+
+
+def ceil_divide(a: Dimension, b: int) -> Dimension:
+    """`a / b`, rounded up: an int where `a` is."""
+    return -(-a // b) if isinstance(a, int) else tirx.floordiv(a + (b - 1), b)
 
 
 def axis_of(context: NodeContext, axis: int, rank: int) -> int:
@@ -228,7 +239,12 @@ def _as(extent: Any, dtype: str) -> Any:
 
 
 def gather(
-    context: NodeContext, shape: Sequence[Dimension], element: Callable[..., Any], *inputs: Any, name: str | None = None
+    context: NodeContext,
+    shape: Sequence[Dimension],
+    element: Callable[..., Any],
+    *inputs: Any,
+    name: str | None = None,
+    part: bool = False,
 ) -> Any:
     """Emits one computation that finds each element of the result on its own.
 
@@ -238,11 +254,13 @@ def gather(
         element: takes the position in the result (a list of indices) and a TE tensor for each input.
         inputs: Relax tensors.
         name: of the TIR function; the operator's by default.
+        part: along each axis it may read a part of the inputs, so that their sizes need not be the result's.
     """
     name = name or context.node.op_type.lower()
+    attributes = {PART: 1} if part else None
 
     def compute(*tensors: Any) -> Any:
-        return te.compute(wide(shape), lambda *position: element(list(position), *tensors), name=name)
+        return te.compute(wide(shape), lambda *position: element(list(position), *tensors), name=name, attrs=attributes)
 
     return context.te(compute, *inputs, name=name)
 

@@ -14,6 +14,7 @@ from plugin_autogen.lowering.importer import RelaxModule
 from plugin_autogen.lowering.legalize import legalize
 from plugin_autogen.lowering.precision import with_borders
 from plugin_autogen.lowering.registry import constant_value, dtype_of
+from plugin_autogen.lowering.sizes import evaluated
 from plugin_autogen.verify.compare import Difference, difference
 from plugin_autogen.verify.inputs import random_inputs
 from plugin_autogen.verify.reference import reference_outputs
@@ -132,7 +133,7 @@ def run_on_cpu(subgraph: Subgraph, relax_module: RelaxModule, inputs: Mapping[st
 def compiled_for_cpu(
     subgraph: Subgraph, relax_module: RelaxModule
 ) -> Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]:
-    """`run_on_cpu` for many inputs."""
+    """`run_on_cpu` for many inputs. Results have no free places, in bounded form neither."""
     import tvm
     from tvm import relax
 
@@ -142,17 +143,41 @@ def compiled_for_cpu(
     machine = relax.VirtualMachine(executable, tvm.cpu())
 
     def run(inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        arguments = [
-            _to_tvm(inputs[info.name].astype(tensor.memory_dtype.numpy), tensor.memory_dtype)
-            for info, tensor in zip(subgraph.model.graph.input, subgraph.inputs, strict=True)
-        ]
-        result = machine["main"](*arguments)
+        given = [inputs[info.name] for info in subgraph.model.graph.input]
+        pairs = [(value, t) for value, t in zip(given, subgraph.inputs, strict=True) if not t.is_shape]
+        arguments = [_to_tvm(value.astype(t.memory_dtype.numpy), t.memory_dtype) for value, t in pairs]
+        shapes = resolved_shapes(relax_module, [value.shape for value, _ in pairs], given)
+        result = machine["main"](*arguments, *(tvm.runtime.ShapeTuple(shape) for shape in shapes))
         results = [result] if isinstance(result, tvm.runtime.Tensor) else list(result)
-        return [
-            _from_tvm(r, t.memory_dtype).astype(t.dtype.numpy) for r, t in zip(results, subgraph.outputs, strict=True)
+        outputs = [
+            _from_tvm(r, t.memory_dtype).astype(t.dtype.numpy) for r, t in zip(results, subgraph.outputs, strict=False)
         ]
+        for size, count in zip(relax_module.border_sizes, results[len(outputs) :], strict=True):
+            for i, axis in size.places:
+                outputs[i] = outputs[i].take(range(int(count.numpy()[0])), axis)
+        return outputs
 
     return run
+
+
+def resolved_shapes(
+    relax_module: RelaxModule, shapes: Sequence[tuple[int, ...]], inputs: Sequence[np.ndarray]
+) -> list[list[int]]:
+    """What nodes make of the values of shape inputs, for each of `relax_module.shapes`.
+
+    Args:
+        shapes: of the inputs that are tensors.
+        inputs: all of the subgraph's, in its order.
+    """
+    known = {name: shapes[i][axis] for name, (i, axis) in relax_module.symbols.items()}
+    found = []
+    for shape in relax_module.shapes:
+        values = {str(v.name): int(n) for v, n in zip(shape.values, inputs[shape.input], strict=True)}
+        sizes = [evaluated(dimension, {**known, **values}) for dimension in shape.dimensions]
+        sizes = sizes or [0] * len(shape.variables)  # of a node that has no elements to compute nobody asked
+        known.update({str(v.name): size for v, size in zip(shape.variables, sizes, strict=True)})
+        found.append(sizes)
+    return found
 
 
 def _with_storable_constants(module: tvm.IRModule) -> tvm.IRModule:

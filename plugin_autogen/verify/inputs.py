@@ -33,7 +33,9 @@ def random_inputs(
     rng = np.random.default_rng(seed)
     sizes = dimensions or {}
     shapes = _shapes(subgraph, sizes)
-    bounds = _bounds(subgraph.model, shapes)
+    # sizes that are inputs must fit tensors inside, too
+    inner = _inferred(subgraph.model, shapes) if any(t.is_shape for t in subgraph.inputs) else {}
+    bounds = _bounds(subgraph.model, {**inner, **shapes})
     return {
         info.name: _random(rng, tensor, shapes[info.name], bounds.get(info.name))
         for info, tensor in zip(subgraph.model.graph.input, subgraph.inputs, strict=True)
@@ -50,6 +52,31 @@ def _shapes(subgraph: Subgraph, sizes: Mapping[str, int]) -> dict[str, tuple[int
             )
         shapes[info.name] = tuple(d if isinstance(d, int) else sizes[d] for d in tensor.shape)
     return shapes
+
+
+def _inferred(model: onnx.ModelProto, shapes: Shapes) -> dict[str, tuple[int, ...]]:
+    """Shapes of tensors inside the model, as far as ONNX infers them from those of its inputs."""
+    import onnx
+
+    from plugin_autogen.shape_inference import infer_shapes
+
+    concrete = onnx.ModelProto()
+    concrete.CopyFrom(model)
+    del concrete.graph.value_info[:]
+    for info in concrete.graph.input:
+        info.CopyFrom(onnx.helper.make_tensor_value_info(info.name, info.type.tensor_type.elem_type, shapes[info.name]))
+    for info in concrete.graph.output:
+        info.type.tensor_type.ClearField("shape")
+    try:
+        found = infer_shapes(concrete).graph.value_info
+    except Exception:  # sizes that do not go together: the reference says so
+        return {}
+    tensors = {v.name: v.type.tensor_type.shape.dim for v in found if v.type.tensor_type.HasField("shape")}
+    return {
+        name: tuple(d.dim_value for d in dims)
+        for name, dims in tensors.items()
+        if all(d.HasField("dim_value") for d in dims)
+    }
 
 
 def _random(
@@ -150,19 +177,60 @@ def _short_keys(node: onnx.NodeProto, data: tuple[int, ...]) -> Callable[..., np
     return lambda rng, shape: rng.uniform(-1, 1, shape) / size**0.5
 
 
+def _open(node: onnx.NodeProto, data: tuple[int, ...]) -> Callable[..., np.ndarray]:
+    """A shape that fits every number of elements: -1 in one place, 1 elsewhere."""
+    import numpy as np
+
+    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        return np.where(np.arange(shape[0]) == rng.integers(0, max(shape[0], 1)), -1, 1)
+
+    return draw
+
+
+def _expanded(node: onnx.NodeProto, data: tuple[int, ...]) -> Callable[..., np.ndarray]:
+    """A shape that the data can be expanded to: 3 where they have 1."""
+    import numpy as np
+
+    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        sizes = (1,) * (shape[0] - len(data)) + data
+        return np.array([3 if d == 1 else d for d in sizes[len(sizes) - shape[0] :]])
+
+    return draw
+
+
+def _resized(node: onnx.NodeProto, data: tuple[int, ...]) -> Callable[..., np.ndarray]:
+    """Sizes around those of the data along spatial axes."""
+    import numpy as np
+
+    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        given = next((list(a.ints) for a in node.attribute if a.name == "axes"), range(len(data)))
+        axes = [axis % len(data) for axis in given]
+        return np.array([data[a] if a < 2 < len(data) else rng.integers(1, 2 * data[a] + 2) for a in axes])
+
+    return draw
+
+
 Rule = Callable[["onnx.NodeProto", tuple[int, ...]], Callable[..., "np.ndarray"]]
 
 _LIMITED_INPUTS: dict[str, tuple[tuple[int, int, Rule], ...]] = {
     "Attention": ((6, 1, _lengths),),
     "BitShift": ((1, 0, _up_to(8)),),
+    "ConstantOfShape": ((0, 0, _up_to(5)),),
+    "Expand": ((1, 0, _expanded),),
     "Gather": ((1, 0, _along_axis),),
     "GatherElements": ((1, 0, _along_axis),),
     "GatherND": ((1, 0, _tuples),),
     "LinearAttention": ((1, 1, _short_keys), (4, 1, _between(-1, 0)), (5, 1, _between(0, 1))),
+    "NonZero": ((0, 0, _up_to(2)),),
     "OneHot": ((0, 0, _one_hot),),
+    "Reshape": ((1, 1, _open),),
+    "Resize": ((3, 0, _resized),),
     "RotaryEmbedding": ((3, 1, _rows),),
     "Scatter": ((1, 0, _unique_along_axis),),
     "ScatterElements": ((1, 0, _unique_along_axis),),
     "ScatterND": ((1, 0, _tuples),),
+    "Slice": ((1, 1, _between(-9, 9)), (2, 2, _between(-9, 9))),
+    "Tile": ((1, 1, _up_to(4)),),
+    "Unique": ((0, 0, _up_to(8)),),
 }
 """Operator → (input with limited values, input whose shape matters, how to draw it from the node and that shape)."""

@@ -137,9 +137,9 @@ def test_data_type_that_tensorrt_has_not(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_input_that_must_be_constant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    proto = model([node("Reshape", "x s", "y", "fold")], {"x": (FLOAT, [4]), "s": (INT64, [2])}, {"y": (FLOAT, [2, 2])})
+    proto = model([node("Pad", "x p", "y", "wide")], {"x": (FLOAT, [4]), "p": (INT64, [2])}, {"y": (FLOAT, [6])})
     onnx.save(proto, tmp_path / "m.onnx")
-    fails(_arguments(tmp_path / "m.onnx", tmp_path, "-n", "fold"), capsys, "fold", "shape", "constant", output=tmp_path)
+    fails(_arguments(tmp_path / "m.onnx", tmp_path, "-n", "wide"), capsys, "wide", "pads", "constant", output=tmp_path)
 
 
 def test_no_compiler(

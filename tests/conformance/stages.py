@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from plugin_autogen import releases
+from plugin_autogen import dtypes, releases
+from plugin_autogen.releases import Interface
 from plugin_autogen.schedule.atomics import order_changes_bits
 from tests.conformance import cases
 
@@ -52,7 +53,7 @@ def lowering(name: str) -> str:
     target = cuda_target()
     calls = to_calls(legalize(module, target), target)
     functions = schedule_module(calls, target)
-    build_plan(subgraph, calls, functions, module.symbols, target)
+    build_plan(subgraph, calls, functions, module, target)
     return "pass"
 
 
@@ -74,13 +75,13 @@ def plugin(name: str, release: Release, keep: Path | None = None) -> str:
     """
     from plugin_autogen.pipeline import Check, build_plugin_plan
 
-    case = cases.load(name)
+    case = cases.load(name, real_sizes=release.interface is Interface.V3)
     if case.reason is not None:
         return f"not expressible: {case.reason}"
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
         scratch = Path(folder)
         extraction = extract_whole(case, release, scratch)
-        plan, *_ = build_plugin_plan(extraction.subgraphs[0], Check.OFF)
+        plan, _ = build_plugin_plan(extraction.subgraphs[0], Check.OFF, interface=release.interface)
         test = PluginTest(case, extraction)
         if message := test.wrong_types():
             return message
@@ -99,7 +100,8 @@ def extract_whole(case: cases.Case, release: Release, scratch: Path) -> Extracti
     onnx.save(case.model, path)
     model = load_model(path)
     request = PluginRequest(f"tpat_{re.sub(r'[^A-Za-z0-9_]', '_', case.name)}"[:120], tuple(model.node_keys))
-    return extract(model, [request], release, in_network=False)
+    is_dynamic = cases.has_open_shapes(case) or bool(case.shapes)
+    return extract(model, [request], release, allow_symbolic=is_dynamic, in_network=False)
 
 
 @dataclass(frozen=True)
@@ -127,26 +129,43 @@ class PluginTest:
                 return f"output {border.name}: element type {border.dtype}, expected {theirs.dtype}"
         return None
 
-    def specs(self) -> list[OutputSpec]:
-        """The host fails a plugin whose own getOutputDataTypes or getOutputShapes say something else."""
+    def specs(self, plan: PluginPlan | None = None) -> list[OutputSpec]:
+        """The host fails a plugin whose own getOutputDataTypes or getOutputShapes say something else.
+
+        Only which sizes the data decide is the plan's word (none without it): the others must be the test's.
+        """
+        from plugin_autogen.codegen.expr import Symbol
         from tests.cpu_cuda.runner import OutputSpec
 
-        return [
-            OutputSpec(b.border_dtype, theirs.shape if theirs is not None else tuple(int(d) for d in b.shape))
-            for _, b, theirs in self._outputs()
-        ]
+        sizes = plan.default.sizes if plan is not None else ()
+        shapes = {i: t.shape for i, t in enumerate(plan.default.outputs)} if plan is not None else {}
+        decided = {Symbol(size.symbol): -1 - size.output for size in sizes}
+        specs = []
+        for i, (_, b, theirs) in enumerate(self._outputs()):
+            stated = theirs.shape if theirs is not None else tuple(int(d) for d in b.shape)
+            planned = shapes.get(i, (None,) * len(stated))
+            shape = tuple(decided.get(d, size) for d, size in zip(planned, stated, strict=True))
+            specs.append(OutputSpec(b.border_dtype, shape))
+        return specs + [OutputSpec(dtypes.INT64, ())] * len(sizes)
 
     def inputs(self) -> list[Array]:
         from plugin_autogen.verify.cpu import encode
 
+        return [encode(value, b) for value, b in self._given() if not b.is_shape]
+
+    def shapes(self) -> list[Array]:
+        """The values of shape tensors."""
+        return [value for value, b in self._given() if b.is_shape]
+
+    def _given(self) -> list[tuple[Array, BorderTensor]]:
         (subgraph,), (use,) = self.extraction.subgraphs, self.extraction.uses
-        return [encode(self.case.inputs[n], b) for n, b in zip(use.inputs, subgraph.inputs, strict=True)]
+        return [(self.case.inputs[n], b) for n, b in zip(use.inputs, subgraph.inputs, strict=True)]
 
     def result(self, actual: Sequence[Array]) -> str:
         """ "pass", or the first difference from what ONNX states."""
         from plugin_autogen.verify.cpu import decode
 
-        for (name, border, theirs), mine in zip(self._outputs(), actual, strict=True):
+        for (name, border, theirs), mine in zip(self._outputs(), actual, strict=False):
             if theirs is not None and (message := _border_mismatch(self.case, border, decode(mine, border), theirs)):
                 return f"output {name}: {message}"
         return "pass"
@@ -163,18 +182,22 @@ def run_plugin(test: PluginTest, plan: PluginPlan, scratch: Path) -> list[Array]
 
     compiled = CpuPlugin.from_plan(plan, test.extraction.release, scratch, Sanitizer.CHECK)
     stable = not any(order_changes_bits(variant.source) for variant in plan.variants)
-    return compiled.run(test.inputs(), test.specs(), fingerprint=plan.fingerprint, stable=stable)
+    return compiled.run(
+        test.inputs(), test.specs(plan), fingerprint=plan.fingerprint, stable=stable, shapes=test.shapes()
+    )
 
 
 def result_of_response(name: str, release: Release, content: bytes, scratch: Path) -> str:
     """What a host's response says of the test."""
+    from plugin_autogen.pipeline import Check, build_plugin_plan
     from tests.cpu_cuda.runner import decode_responses
 
     case = cases.load(name)
     test = PluginTest(case, extract_whole(case, release, scratch))
     (subgraph,) = test.extraction.subgraphs
+    plan = build_plugin_plan(subgraph, Check.OFF)[0] if cases.has_open_shapes(case) else None
     # whether two runs may differ is known to the plan alone: the emulated device has seen to that
-    (response,) = decode_responses(subgraph.name, content, [test.specs()], stable=False)
+    (response,) = decode_responses(subgraph.name, content, [test.specs(plan)], stable=False)
     return test.result(response.outputs)
 
 
@@ -188,7 +211,7 @@ def _keep(test: PluginTest, plan: PluginPlan, folder: Path) -> None:
         path = folder / "src" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    request = encode_request(plan.name, [Call(test.inputs(), test.specs())], plan.fingerprint)
+    request = encode_request(plan.name, [Call(test.inputs(), test.specs(plan), shapes=test.shapes())], plan.fingerprint)
     (folder / "request").write_bytes(request)
     (folder / "plugin.json").write_text(json.dumps({"name": plan.name}))
 

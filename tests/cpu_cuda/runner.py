@@ -103,7 +103,10 @@ class Sanitizer(enum.Enum):
 
 @dataclass(frozen=True)
 class OutputSpec:
-    """An output that is expected: its element type and its shape in elements."""
+    """An output that is expected: its element type and its shape in elements.
+
+    The data decide a dimension of `-1 - k`: output k holds it.
+    """
 
     dtype: ElementType
     shape: tuple[int, ...]
@@ -120,11 +123,15 @@ class Profile:
 
 @dataclass(frozen=True)
 class Call:
-    """One execution of a plugin: inputs, what is expected of the outputs, the profile. See `CpuLibrary.run`."""
+    """One execution of a plugin: inputs, what is expected of the outputs, the profile. See `CpuLibrary.run`.
+
+    `shapes` are the values of shape tensors, int64.
+    """
 
     inputs: Sequence[Array]
     outputs: Sequence[OutputSpec]
     profiles: Sequence[Profile] | None = None
+    shapes: Sequence[Array] = ()
 
 
 @dataclass(frozen=True)
@@ -132,7 +139,7 @@ class RunResult:
     """Outputs of the first run, and what the plugin said about itself.
 
     Attributes:
-        outputs: as `OutputSpec` stated them.
+        outputs: as `OutputSpec` stated them, in their actual shapes.
         workspace: bytes that the plugin asked for.
         launches: kernels that one `enqueue` launched.
     """
@@ -232,6 +239,7 @@ class CpuLibrary:
         stable: bool = True,
         shared_limit: int = 64 * 1024,
         timeout: float = 300.0,
+        shapes: Sequence[Array] = (),
     ) -> RunResult:
         """Runs one plugin from its creator to `enqueue`.
 
@@ -246,13 +254,14 @@ class CpuLibrary:
             stable: all runs must give the same bits. Not so for sums by floating-point atomics.
             shared_limit: bytes of shared memory that a block may have; the default is that of compute capability 7.5.
             timeout: seconds.
+            shapes: values of shape tensors.
 
         Raises:
             KernelFault: a kernel did something that a GPU forbids or leaves undefined.
             PluginFailure: the plugin refused or broke a rule.
             Unstable: see `stable`.
         """
-        calls = [Call(inputs, outputs, profiles)]
+        calls = [Call(inputs, outputs, profiles, shapes)]
         return self.run_many(plugin, calls, fingerprint, seeds, contexts, stable, shared_limit, timeout)[0]
 
     def run_many(
@@ -303,6 +312,9 @@ def encode_request(
             dtype = dtypes.from_name(array.dtype.name)
             profile = call.profiles[index] if call.profiles is not None else Profile(*[array.shape] * 3)
             request += _tensor(dtype, array.shape, profile) + struct.pack("<q", array.nbytes) + array.tobytes()
+        request += struct.pack("<q", len(call.shapes))
+        for values in call.shapes:
+            request += _numbers([int(value) for value in values])
         request += struct.pack("<q", len(call.outputs))
         for spec in call.outputs:
             request += _tensor(spec.dtype, spec.shape, Profile(spec.shape, spec.shape, spec.shape))
@@ -328,11 +340,15 @@ def _response(
     workspace, launches, runs = struct.unpack_from("<3q", data, offset)
     offset += 24
     first: list[bytes] = []
+    shapes = [spec.shape for spec in outputs]
     for run in range(runs):
-        for index, spec in enumerate(outputs):
+        contents = []
+        for _ in outputs:
             (size,) = struct.unpack_from("<q", data, offset)
-            content = data[offset + 8 : offset + 8 + size]
+            contents.append(data[offset + 8 : offset + 8 + size])
             offset += 8 + size
+        for index, spec in enumerate(outputs):
+            shapes[index], content = _packed(plugin, index, spec, contents)
             if run == 0:
                 first.append(content)
             elif stable and content != first[index]:
@@ -343,11 +359,22 @@ def _response(
                     f"that are never written"
                 )
     arrays = []
-    for index, (spec, content) in enumerate(zip(outputs, first, strict=True)):
+    for index, (spec, content, shape) in enumerate(zip(outputs, first, shapes, strict=True)):
         if spec.dtype is dtypes.BOOL and any(byte > 1 for byte in content):
             raise PluginFailure(f"{plugin}: output {index} holds a bool that is neither 0 nor 1")
-        arrays.append(np.frombuffer(content, spec.dtype.numpy).reshape(spec.shape).copy())
+        arrays.append(np.frombuffer(content, spec.dtype.numpy).reshape(shape).copy())
     return RunResult(arrays, workspace, launches), offset
+
+
+def _packed(plugin: str, index: int, spec: OutputSpec, contents: Sequence[bytes]) -> tuple[tuple[int, ...], bytes]:
+    """The actual shape of an output, and the part of its buffer that it takes."""
+    if all(size >= 0 for size in spec.shape):
+        return spec.shape, contents[index]
+    shape = tuple(size if size >= 0 else struct.unpack("<q", contents[-1 - size])[0] for size in spec.shape)
+    taken = int(np.prod(shape, dtype=np.int64)) * spec.dtype.bytes
+    if min(shape) < 0 or taken > len(contents[index]):
+        raise PluginFailure(f"{plugin}: output {index} has the shape {shape} and room for {len(contents[index])} bytes")
+    return shape, contents[index][:taken]
 
 
 class CpuPlugin:
@@ -419,11 +446,19 @@ def run_program(source: str, scratch: Path, sanitizer: Sanitizer = Sanitizer.NON
     return done.stdout.decode()
 
 
-def output_specs(plan: PluginPlan, inputs: Sequence[Array]) -> list[OutputSpec]:
-    """What the plan says about its outputs for these inputs; the variant is chosen by the inputs' types."""
+def output_specs(plan: PluginPlan, inputs: Sequence[Array], shapes: Sequence[Array] = ()) -> list[OutputSpec]:
+    """What the plan says about its outputs for these inputs; the variant is chosen by the inputs' types.
+
+    `shapes` are the values of the shape inputs.
+    """
     types = [array.dtype for array in inputs]
     variant = next((v for v in plan.variants if [t.dtype.numpy for t in v.inputs] == types), plan.default)
     symbols = {d.symbol: inputs[d.input].shape[d.axis] for d in variant.dimensions}
+    symbols |= {s.symbol: -1 - s.output for s in variant.sizes}
+    for shape, values in zip(variant.shape_inputs, shapes, strict=True):
+        symbols |= dict(zip(shape.values, map(int, values), strict=True))
+    for resolved in variant.resolved:
+        symbols[resolved.symbol] = ex.evaluate(resolved.value, symbols)
     return [OutputSpec(t.dtype, tuple(ex.evaluate(d, symbols) for d in t.shape)) for t in variant.outputs]
 
 
@@ -465,7 +500,8 @@ def _tensor(dtype: ElementType, shape: Sequence[int], profile: Profile) -> bytes
         raise ValueError(f"TensorRT has no type {dtype}")
     header = struct.pack("<q", _TENSORRT_TYPES[dtype.tensorrt])
     shapes = b"".join(_numbers(s) for s in (shape, profile.min, profile.opt, profile.max))
-    return header + shapes + struct.pack("<q", int(np.prod(shape, dtype=np.int64)) * dtype.bytes)
+    known = all(size >= 0 for size in shape)  # else the host asks the plugin
+    return header + shapes + struct.pack("<q", int(np.prod(shape, dtype=np.int64)) * dtype.bytes if known else 0)
 
 
 def _write(files: Mapping[str, bytes], folder: Path) -> Path:

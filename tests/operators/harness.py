@@ -70,6 +70,7 @@ def check(
     expected: Sequence[Array] | Callable[..., Any] | None = None,
     kernels: int | None = None,
     plugin: bool = True,
+    open_shapes: bool = False,
 ) -> Lowered:
     """Lowers one node and compares every output with the reference: under LLVM, and of the generated plugin.
 
@@ -82,8 +83,11 @@ def check(
             lacks the operator ONNX's reference evaluator's.
         kernels: the most launches that the plan may hold; no function may then be left to the serial rule.
         plugin: whether the plugin runs too; no for sizes that take too long in an emulator.
+        open_shapes: state no shapes of the outputs, which is how models have what the data decide.
     """
-    subgraph, feeds = single_node(operator, inputs, attributes, constants, outputs, opset, domain, expected)
+    subgraph, feeds = single_node(
+        operator, inputs, attributes, constants, outputs, opset, domain, expected, open_shapes
+    )
     wanted = subgraph.expected
     return lower_and_compare(subgraph.subgraph, feeds, wanted, kernels, plugin)
 
@@ -102,7 +106,7 @@ def lower_and_compare(
     target = cuda_target()
     calls = to_calls(legalize(module, target), target)
     functions = schedule_module(calls, target)
-    plan = build_plan(subgraph, calls, functions, module.symbols, target, module.reshapes)
+    plan = build_plan(subgraph, calls, functions, module, target)
     lowered = Lowered(actual, plan, tuple(f.rule for f in functions.values()))
     if kernels is not None:
         assert "serial" not in lowered.rules, f"left to one thread: {lowered.rules}"
@@ -136,7 +140,7 @@ def run_plugin(
             for info, tensor in zip(subgraph.model.graph.input, subgraph.inputs, strict=True)
         ]
         results = compiled.run(inputs, **options)
-    return [decode(result, tensor) for result, tensor in zip(results, subgraph.outputs, strict=True)]
+    return [decode(result, tensor) for result, tensor in zip(results, subgraph.outputs, strict=False)]
 
 
 def _compare(actual: Sequence[Array], wanted: Sequence[Array], by: str) -> None:
@@ -167,6 +171,7 @@ def single_node(
     opset: int,
     domain: str,
     expected: Sequence[Array] | Callable[..., Any] | None,
+    open_shapes: bool = False,
 ) -> tuple[_Node, dict[str, Array]]:
     """The node as a subgraph, its inputs by name, and the expected outputs."""
     named = [True] * outputs if isinstance(outputs, int) else list(outputs)
@@ -195,14 +200,21 @@ def single_node(
         wanted = [np.asarray(w) for w in (found if isinstance(found, (list, tuple)) else [found])]
     else:
         wanted = [np.asarray(w) for w in expected]
-    del graph.output[:]
+    named_results = [r for r in results if r]
+    shapes: list[list[int | str]] = [
+        [f"{r}_dim{axis}" for axis in range(w.ndim)] if open_shapes else list(w.shape)
+        for r, w in zip(named_results, wanted, strict=True)
+    ]
+    types = [dtypes.from_name(w.dtype.name) for w in wanted]
     del model.graph.output[:]
-    model.graph.output.extend(_info(r, w) for r, w in zip([r for r in results if r], wanted, strict=True))
+    model.graph.output.extend(
+        onnx.helper.make_tensor_value_info(r, t.onnx, s) for r, t, s in zip(named_results, types, shapes, strict=True)
+    )
     subgraph = Subgraph(
         "tpat_case",
         model,
         tuple(_border(i.name, feeds[i.name]) for i in model.graph.input),
-        tuple(_border(o.name, w) for o, w in zip(model.graph.output, wanted, strict=True)),
+        tuple(border(r, t, s) for r, t, s in zip(named_results, types, shapes, strict=True)),
         ("node",),
         (operator,),
     )

@@ -261,7 +261,7 @@ def test_sizes_known_at_run_time(rank: int) -> None:
     target = cuda_target()
     calls = to_calls(legalize(module, target), target)
     functions = schedule_module(calls, target)
-    plan = build_plan(subgraph, calls, functions, module.symbols, target)
+    plan = build_plan(subgraph, calls, functions, module, target)
     assert "serial" not in {f.rule for f in functions.values()}
     assert len(launches(plan.steps)) == 3
 

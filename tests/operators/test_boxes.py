@@ -22,18 +22,18 @@ def _boxes(batches: int, count: int, center: bool) -> np.ndarray:
 def test_non_max_suppression(batches: int, classes: int, count: int, most: int, center: int) -> None:
     boxes, scores = _boxes(batches, count, bool(center)), RNG.random((batches, classes, count)).astype(F)
     inputs = [boxes, scores, np.array([most]), np.array([0.4], F), np.array([0.3], F)]
-    check("NonMaxSuppression", inputs, {"center_point_box": center}, constants=[2], kernels=2)
+    check("NonMaxSuppression", inputs, {"center_point_box": center}, constants=[2], kernels=3)
 
 
 def test_ties_and_duplicates() -> None:
     boxes = np.repeat(_boxes(1, 4, False), 3, axis=1)
     scores = np.full((1, 1, 12), 0.5, F)
-    check("NonMaxSuppression", [boxes, scores, np.array([12]), np.array([0.5], F)], constants=[2], kernels=2)
+    check("NonMaxSuppression", [boxes, scores, np.array([12]), np.array([0.5], F)], constants=[2], kernels=3)
 
 
 def test_flipped_corners_without_thresholds() -> None:
     boxes = _boxes(1, 6, False)[..., [2, 3, 0, 1]]
-    check("NonMaxSuppression", [boxes, RNG.random((1, 1, 6)).astype(F), np.array([6])], constants=[2], kernels=2)
+    check("NonMaxSuppression", [boxes, RNG.random((1, 1, 6)).astype(F), np.array([6])], constants=[2], kernels=3)
 
 
 def test_free_rows_hold_minus_one() -> None:

@@ -30,7 +30,7 @@ def _subgraph(folder: Path) -> Subgraph:
 
 def _marked(plan: KernelPlan) -> KernelPlan:
     """The kernels for the best sizes multiply by 5, so that the result tells which ones ran."""
-    if plan.sizes is None:
+    if plan.made_for is None:
         return plan
     source = plan.source.replace("3.000000000e+00f", "5.000000000e+00f")
     assert source != plan.source
@@ -40,7 +40,7 @@ def _marked(plan: KernelPlan) -> KernelPlan:
 def test_the_sizes_decide_which_kernels_run(tmp_path: Path) -> None:
     plan, checks = build_plugin_plan(_subgraph(tmp_path), Check.CPU, precision=dtypes.FLOAT16, specialize=True)
     assert len(checks) == 4
-    assert [v.sizes for v in plan.variants] == [None, None, (4, 64), (4, 64)]
+    assert [v.made_for for v in plan.variants] == [None, None, (4, 64), (4, 64)]
     assert ["int32" in p for v in plan.variants for k in v.kernels for p in [k.parameters]] == [
         True,
         True,

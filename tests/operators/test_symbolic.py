@@ -80,7 +80,7 @@ def test_symbolic(name: str) -> None:
     target = cuda_target()
     calls = to_calls(legalize(module, target), target)
     functions = schedule_module(calls, target)
-    build_plan(subgraph, calls, functions, module.symbols, target)
+    build_plan(subgraph, calls, functions, module, target)
     assert "serial" not in {f.rule for f in functions.values()}
 
 

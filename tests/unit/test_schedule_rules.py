@@ -497,7 +497,7 @@ def _plan(name: str, rule: Rule) -> KernelPlan | None:
         ("node",),
         ("Case",),
     )
-    return build_plan(subgraph, _calls(name), functions, {}, target)
+    return build_plan(subgraph, _calls(name), functions, _relax_module(case), target)
 
 
 @functools.cache

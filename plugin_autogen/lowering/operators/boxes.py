@@ -13,8 +13,8 @@ THREADS = 256
 def _non_max_suppression(context: NodeContext) -> Any:
     """One block for each batch and class takes the best box left and drops those that overlap it, again and again.
 
-    The number of results depends on the data: the size that the model states, or the largest possible one, bounds it,
-    and rows that stay free hold -1.
+    The number of results depends on the data. Of the rows that the model states, or that there are on TensorRT 8, those
+    that stay free hold -1.
     """
     from tvm import tirx
 
@@ -22,11 +22,8 @@ def _non_max_suppression(context: NodeContext) -> Any:
 
     (batches, classes, boxes), dtype = context.shape(1), context.dtype(0)
     most = int(context.constant(2).reshape(-1)[0]) if context.has_input(2) else 0
-    if not isinstance(boxes, int):
-        context.unsupported("the number of boxes must be known")
-    most = max(0, min(most, boxes))
-    stated = context.outputs[0]
-    rows = stated.shape[0] if stated is not None and stated.shape is not None else batches * classes * most
+    most = tl.smaller(min(max(0, most), tl.INT32_LIMIT), boxes)
+    bound = context.size_bound({0: 0}, batches * classes * most)
     center = bool(context.attribute("center_point_box", 0))
     scalars = [context.input(i) for i in (3, 4) if context.has_input(i)]
     has_iou, has_score = context.has_input(3), context.has_input(4)
@@ -54,13 +51,11 @@ def _non_max_suppression(context: NodeContext) -> Any:
         return tirx.all(area_i > zero, area_j > zero, union > zero, shared / union > threshold)
 
     def body(all_boxes: Any, scores: Any, *rest: Any) -> None:
-        *limits, result = rest
+        *limits, chosen, counts, found = rest
         first = [0] * len(limits[0].shape) if limits else []
         threshold = limits[0][tuple(first)] if has_iou else zero
         least = limits[-1][tuple([0] * len(limits[-1].shape))] if has_score else None
         left = tl.scratch([batches, classes, boxes], "uint8")
-        chosen = tl.scratch([batches, classes, max(most, 1)], "int32")
-        counts = tl.scratch([batches, classes], "int32")
         with tl.block(batches, classes, threads=THREADS) as (batch, cls):
             places, best = tl.shared([THREADS], "int32"), tl.shared([THREADS], dtype)
             taken, finished = tl.shared([1], "int32"), tl.shared([1], "int32")
@@ -71,7 +66,7 @@ def _non_max_suppression(context: NodeContext) -> Any:
             with tl.serial(most) as _, tl.when(finished[0] == 0):
                 with tl.thread(THREADS) as (t,):
                     places[t], best[t] = none, zero
-                    with tl.serial(-(-boxes // THREADS)) as step:
+                    with tl.serial(tl.ceil_divide(boxes, THREADS)) as step:
                         i = tl.bind(step * THREADS + t)
                         with tl.when(i < boxes), tl.when(left[batch, cls, i] == tirx.const(1, "uint8")):
                             score = scores[batch, cls, i]
@@ -98,6 +93,14 @@ def _non_max_suppression(context: NodeContext) -> Any:
                 ):
                     left[batch, cls, i] = tirx.const(0, "uint8")
             counts[batch, cls] = taken[0]
+        with tl.block(1, threads=1) as _:
+            total = tl.local("int64")
+            total[0] = tirx.const(0, "int64")
+            with tl.serial(batches) as batch, tl.serial(classes) as cls:
+                total[0] = total[0] + counts[batch, cls].astype("int64")
+            found[0] = total[0]
+
+    def list_rows(chosen: Any, counts: Any, result: Any) -> None:
         with tl.grid(rows) as (row,):
             offset = tl.local("int32")
             offset[0] = row
@@ -111,7 +114,11 @@ def _non_max_suppression(context: NodeContext) -> Any:
                 offset[0] = offset[0] - own
 
     inputs = [context.input(0), context.input(1), *scalars]
-    return tl.kernel(context, body, inputs, [([rows, 3], "int64")])
+    shapes = [batches, classes, tl.larger(most, 1)], [batches, classes], [1]
+    outputs = list(zip(shapes, ("int32", "int32", "int64"), strict=True))
+    chosen, counts, found = tl.kernel(context, body, inputs, outputs)
+    rows = context.declare_size(bound, found)
+    return tl.kernel(context, list_rows, [chosen, counts], [([rows, 3], "int64")], "rows")
 
 
 @converter("RoiAlign", since=10)

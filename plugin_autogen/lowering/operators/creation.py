@@ -116,7 +116,10 @@ def constant_of_shape(context: NodeContext) -> relax.Expr:
     value = context.attribute("value")
     value = np.zeros(1, np.float32) if value is None else value
     element = dtypes.from_name(value.dtype.name)
-    sizes = tuple(int(d) for d in context.constant(0).reshape(-1))
+    if context.is_shape_input(0):
+        sizes = tuple(context.resolve_shape(0, list))
+    else:
+        sizes = tuple(int(d) for d in context.constant(0).reshape(-1))
     number = value.reshape(-1)[0]
     return _generate(context, sizes, element.held_as, lambda *_: const_expr(_plain(number), element.held_as))
 

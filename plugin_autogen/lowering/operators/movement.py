@@ -30,9 +30,11 @@ def _reshape(context: NodeContext) -> Any:
 
     from plugin_autogen.lowering import te_loops as tl
 
-    wanted = context.attribute("shape") if context.opset < 5 else context.constant(1).tolist()
     source = context.shape(0)
     keep_zero = bool(context.attribute("allowzero", 0))
+    if context.is_shape_input(1):
+        return reshape(context, context.resolve_shape(1, lambda values: _reshaped(source, values, keep_zero)))
+    wanted = context.attribute("shape") if context.opset < 5 else context.constant(1).tolist()
     shape: list[Dimension] = [source[i] if d == 0 and not keep_zero else int(d) for i, d in enumerate(wanted)]
     if -1 in [d for d in shape if isinstance(d, int)]:
         open_axis = shape.index(-1)
@@ -42,6 +44,25 @@ def _reshape(context: NodeContext) -> Any:
         else:
             shape[open_axis] = tl.simplify(tirx.floordiv(total, known))
     return reshape(context, shape)
+
+
+def _reshaped(source: Sequence[Dimension], wanted: Sequence[Any], keep_zero: bool) -> list[Dimension]:
+    """The dimensions that Reshape makes of run-time values: 0 is the input's dimension, -1 what is left over."""
+    from tvm import tirx
+
+    from plugin_autogen.lowering import te_loops as tl
+
+    sizes = [
+        value if keep_zero or i >= len(source) else tirx.Select(value == 0, tl.wide(source)[i], value)
+        for i, value in enumerate(wanted)
+    ]
+    found: list[Dimension] = []
+    for i, value in enumerate(wanted):
+        others = tl.product([*sizes[:i], *sizes[i + 1 :]])
+        # an expression is evaluated in both its branches, also where another dimension is -1 or 0
+        rest = tirx.floordiv(*tl.wide([tl.product(source), tl.larger(others, 1)]))
+        found.append(tirx.Select(value == -1, rest, sizes[i]))
+    return found
 
 
 @converter("Flatten", since=1)
@@ -151,7 +172,10 @@ def _slice(context: NodeContext) -> Any:
         starts, ends = context.attribute("starts"), context.attribute("ends")
         axes, steps = context.attribute("axes"), None
     else:
-        starts, ends = context.constant(1).tolist(), context.constant(2).tolist()
+        if context.has_input(1) and not context.is_constant(1):
+            return _slice_by_data(context)
+        starts = context.constant(1).tolist()
+        ends = None if context.is_shape_input(2) else context.constant(2).tolist()
         axes = context.constant(3).tolist() if context.has_input(3) else None
         steps = context.constant(4).tolist() if context.has_input(4) else None
     axes = list(range(len(starts))) if axes is None else [tl.axis_of(context, a, len(shape)) for a in axes]
@@ -159,24 +183,72 @@ def _slice(context: NodeContext) -> Any:
     first: list[Any] = [0] * len(shape)
     stride = [1] * len(shape)
     result: list[Dimension] = list(shape)
-    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        if step == 0:
-            context.unsupported("a step of 0")
-        first[axis], result[axis] = _range(shape[axis], start, end, step)
+    if 0 in steps:
+        context.unsupported("a step of 0")
+    counts: Sequence[Any] = [None] * len(axes)
+    if ends is None:
+        counts = context.resolve_shape(
+            2,
+            lambda ends: [
+                _range(tl.wide(shape)[axis], start, end, step)[1]
+                for axis, start, end, step in zip(axes, starts, ends, steps, strict=True)
+            ],
+        )
+    for axis, start, end, step, count in zip(axes, starts, ends or starts, steps, counts, strict=True):
+        first[axis], number = _range(shape[axis], start, end, step)
+        result[axis] = number if count is None else count
         stride[axis] = max(min(step, _FAR), -_FAR)  # such a step leaves one element; the smallest int64 has no literal
 
     def element(position: list[Any], x: Any) -> Any:
         return x(*(f + i * s for f, i, s in zip(first, position, stride, strict=True)))
 
-    return tl.gather(context, result, element, context.input(0))
+    return tl.gather(context, result, element, context.input(0), part=ends is None)
 
 
 _FAR = 2**31 - 1
 """ONNX writes "to the end" as the largest integer, of 32 or 64 bits."""
 
 
-def _range(extent: Dimension, start: int, end: int, step: int) -> tuple[Any, Dimension]:
-    """The first index and the number of elements of a slice.
+def _slice_by_data(context: NodeContext) -> Any:
+    """Slice whose starts the kernels read: the number of elements along each sliced axis is found on the device."""
+    from tvm import te, tirx
+
+    from plugin_autogen.lowering import te_loops as tl
+
+    shape = context.shape(0)
+    (count,) = context.shape(1)
+    if not isinstance(count, int):
+        context.unsupported("the number of starts must be known")
+    axes = [tl.axis_of(context, int(a), len(shape)) for a in context.constant(3)] if context.has_input(3) else []
+    axes = axes or list(range(count))
+    steps = [int(s) for s in context.constant(4)] if context.has_input(4) else [1] * count
+    if 0 in steps:
+        context.unsupported("a step of 0")
+    limits = [context.input(1), context.input(2)]
+    result: list[Dimension] = list(shape)
+    for i, axis in enumerate(axes):
+        # the data are here for their dimensions
+        def number(_: Any, starts: Any, ends: Any, i: int = i, axis: int = axis) -> Any:
+            found = _range(tl.wide(shape)[axis], starts(i).astype("int64"), ends(i).astype("int64"), steps[i])[1]
+            return te.compute((1,), lambda _: found, name="count")
+
+        bound = context.size_bound({0: axis}, shape[axis])
+        result[axis] = context.declare_size(bound, context.te(number, context.input(0), *limits, name="count"))
+
+    def element(position: list[Any], x: Any, starts: Any, ends: Any) -> Any:
+        place = list(position)
+        for i, axis in enumerate(axes):
+            extent = tl.wide(shape)[axis]
+            first = _range(extent, starts(i).astype("int64"), ends(i).astype("int64"), steps[i])[0]
+            # at most the last: where the model states a shape, the data may give less
+            place[axis] = tirx.max(tirx.min(first + position[axis] * steps[i], extent - 1), 0)
+        return x(*place)
+
+    return tl.gather(context, result, element, context.input(0), *limits)
+
+
+def _range(extent: Dimension, start: Dimension, end: Dimension, step: int) -> tuple[Any, Dimension]:
+    """The first index and the number of elements of a slice; with expressions for limits `extent` must be one too.
 
     ONNX's, not numpy's: backwards, a start before the first element is moved to that one.
     """
@@ -190,7 +262,9 @@ def _range(extent: Dimension, start: int, end: int, step: int) -> tuple[Any, Dim
         past = min(max(end + extent if end < 0 else end, 0 if step > 0 else -1), top)
         return begin, len(range(begin, past, step))
 
-    def clamp(value: int, low: int, high: Any) -> Any:
+    def clamp(value: Dimension, low: int, high: Any) -> Any:
+        if not isinstance(value, int):
+            return tirx.min(tirx.max(tirx.Select(value < 0, extent + value, value), low), high)
         if value >= _FAR:
             return high
         if value <= -_FAR:
@@ -251,8 +325,26 @@ def _expand(context: NodeContext) -> Any:
     from plugin_autogen.lowering import te_loops as tl
     from plugin_autogen.lowering.te_helpers import at, broadcast_shape
 
-    shape = broadcast_shape([context.shape(0), [int(d) for d in context.constant(1)]])
+    if context.is_shape_input(1):
+        source = context.shape(0)
+        wanted = context.resolve_shape(1, lambda values: _expanded(source, values))
+        shape: Sequence[Dimension] = [*source[: max(0, len(source) - len(wanted))], *wanted]
+    else:
+        shape = broadcast_shape([context.shape(0), [int(d) for d in context.constant(1)]])
     return tl.gather(context, shape, lambda position, x: at(x, position, shape), context.input(0))
+
+
+def _expanded(source: Sequence[Dimension], wanted: Sequence[Any]) -> list[Dimension]:
+    """The last dimensions that Expand makes of run-time values."""
+    from tvm import tirx
+
+    found: list[Dimension] = []
+    for i, value in enumerate(wanted):
+        axis = len(source) - len(wanted) + i
+        size = source[axis] if axis >= 0 else 1
+        fixed = isinstance(size, int)
+        found.append((value if size == 1 else size) if fixed else tirx.Select(size == 1, value, size))
+    return found
 
 
 @converter("Tile", since=6)
@@ -261,12 +353,18 @@ def _tile(context: NodeContext) -> Any:
 
     from plugin_autogen.lowering import te_loops as tl
 
-    shape, repeats = context.shape(0), [int(r) for r in context.constant(1)]
+    shape = context.shape(0)
+    if context.is_shape_input(1):
+        result = context.resolve_shape(1, lambda values: [d * r for d, r in zip(shape, values, strict=True)])
+        repeats = [0] * len(shape)
+    else:
+        repeats = [int(r) for r in context.constant(1)]
+        result = [d * r for d, r in zip(shape, repeats, strict=True)]
 
     def element(position: list[Any], x: Any) -> Any:
         return x(*(i if r == 1 else tirx.floormod(i, d) for i, r, d in zip(position, repeats, shape, strict=True)))
 
-    return tl.gather(context, [d * r for d, r in zip(shape, repeats, strict=True)], element, context.input(0))
+    return tl.gather(context, result, element, context.input(0))
 
 
 @converter("Pad", since=1)

@@ -86,11 +86,16 @@ class _RatioAxis:
 
     def position(self, o: Any, real: str) -> Any:
         """The position as a floating point number."""
+        from tvm import tirx
+
         from plugin_autogen.lowering import te_loops
 
         whole = self.floor(o)
         rest = o.astype("int64") * self.multiplier + self.offset - whole * self.divisor
-        return whole.astype(real) + rest.astype(real) / te_loops.real(self.divisor, real)
+        divisor = te_loops.real(self.divisor, real)
+        if not isinstance(self.divisor, int):  # TVM's simplifier dies of a quotient of two integers cast to floats
+            divisor = tirx.max(divisor, tirx.const(1, real))
+        return whole.astype(real) + rest.astype(real) / divisor
 
 
 @dataclass(frozen=True)
@@ -144,7 +149,29 @@ def resize(context: NodeContext) -> Any:
     )
     values = [[float(v) for v in context.constant(i).reshape(-1)] if context.has_input(i) else [] for i in range(1, 4)]
     roi, scales, sizes = values
+    if context.is_shape_input(3):
+        return _resize_to(context, settings, axes)
     return _resize(context, settings, axes, scales, [int(s) for s in sizes] or None, roi or None)
+
+
+def _resize_to(context: NodeContext, settings: _Settings, axes: Sequence[int]) -> Any:
+    """Resize to sizes that are known at run time only; an axis that is known to stay as it is costs nothing."""
+    from plugin_autogen.lowering.te_helpers import same_size
+
+    if settings.mode not in ("nearest", "linear", "cubic"):
+        context.unsupported(f"mode '{settings.mode}' is none of nearest, linear, cubic")
+    shape, stated = context.shape(0), context.stated_shape(0)
+    targets = context.resolve_shape(3, list)
+    if len(targets) != len(axes):
+        context.unsupported(f"{len(targets)} sizes for {len(axes)} axes")
+    resampled: list[_Axis | _RatioAxis] = []
+    for axis, target in zip(axes, targets, strict=True):
+        known = stated[axis] if stated is not None else None
+        if known is not None and same_size(known, shape[axis]):
+            continue
+        size = target if known is None else known
+        resampled.append(_symbolic(context, settings.transformation, axis, shape[axis], size, None))
+    return _gathered(context, settings, resampled)
 
 
 def _resize(
@@ -216,7 +243,7 @@ def _ratio(context: NodeContext, scale: float) -> Fraction:
 
 
 def _symbolic(
-    context: NodeContext, mode: str, axis: int, size: Any, target: int | None, ratio: Fraction | None
+    context: NodeContext, mode: str, axis: int, size: Any, target: Dimension | None, ratio: Fraction | None
 ) -> _RatioAxis:
     """The transformations of `_transformed` in whole numbers, for an axis whose size is known at run time.
 

@@ -1,8 +1,7 @@
-"""NonZero, Compress and Unique in bounded form.
+"""NonZero, Compress and Unique, whose results' size depends on the data.
 
-The size of their results depends on the data. The size that the model states (or, where it states none, the largest
-that is possible) bounds it: results beyond are dropped, places that stay free hold -1 where they are indices, else 0.
-With inputs that give the stated size the result is exact.
+The kernels count the results. Where the model states a size, results beyond it are dropped, and places that stay free
+hold -1 where they are indices, else 0; so do they on TensorRT 8, where there is a place for every possible result.
 """
 
 from __future__ import annotations
@@ -25,13 +24,14 @@ def _non_zero(context: NodeContext) -> Any:
 
     shape = context.shape(0)
     count = tl.product(shape)
-    bound = _bound(context, 0, 1, count)
+    bound = context.size_bound({0: 1}, count)
 
     def wanted(x: Any, i: Any) -> Any:
         value = x[tuple(tl.unravel(i, shape))]
         return cast_expr(value, "bool")
 
-    positions = compact(context, context.input(0), count, bound, wanted)
+    positions, found = compact(context, context.input(0), count, bound.places, wanted)
+    size = context.declare_size(bound, found)
 
     def element(position: list[Any], places: Any) -> Any:
         place = places(position[1]).astype("int64")
@@ -41,7 +41,7 @@ def _non_zero(context: NodeContext) -> Any:
             index = tirx.Select(position[0] == axis, axes[axis], index)
         return tirx.Select(place < 0, tirx.const(-1, "int64"), index)
 
-    return tl.gather(context, [len(shape), bound], element, positions)
+    return tl.gather(context, [len(shape), size], element, positions)
 
 
 @converter("Compress", since=9)
@@ -57,10 +57,11 @@ def _compress(context: NodeContext) -> Any:
         axis = tl.axis_of(context, axis, len(shape))
     extent = tl.product(shape) if axis is None else shape[axis]
     count = context.shape(1)[0]
-    bound = _bound(context, 0, 0 if axis is None else axis, count)
-    positions = compact(
-        context, context.input(1), count, bound, lambda condition, i: tirx.all(condition[i], i < extent)
+    bound = context.size_bound({0: axis or 0}, tl.smaller(count, extent))
+    positions, found = compact(
+        context, context.input(1), count, bound.places, lambda condition, i: tirx.all(condition[i], i < extent)
     )
+    size = context.declare_size(bound, found)
 
     def element(position: list[Any], x: Any, places: Any) -> Any:
         place = places(position[axis or 0]).astype("int64")
@@ -68,38 +69,32 @@ def _compress(context: NodeContext) -> Any:
         at = tl.unravel(inside, shape) if axis is None else [*position[:axis], inside, *position[axis + 1 :]]
         return tirx.if_then_else(place < 0, const_expr(0, dtype), x(*at))
 
-    result = [bound] if axis is None else [*shape[:axis], bound, *shape[axis + 1 :]]
+    result = [size] if axis is None else [*shape[:axis], size, *shape[axis + 1 :]]
     return tl.gather(context, result, element, context.input(0), positions)
-
-
-def _bound(context: NodeContext, output: int, axis: int, largest: Dimension) -> Dimension:
-    """The number of results along an axis of an output that the model states, or the largest possible one."""
-    stated = context.outputs[output] if output < len(context.outputs) else None
-    return largest if stated is None or stated.shape is None else stated.shape[axis]
 
 
 def compact(
     context: NodeContext, value: Any, count: Dimension, bound: Dimension, wanted: Callable[[Any, Any], Any]
-) -> Any:
+) -> list[Any]:
     """The positions in [0, count) that are wanted, in order.
 
     Args:
         context: of the node.
         value: Relax tensor that decides.
         count: number of positions.
-        bound: size of the result.
+        bound: the most positions to give.
         wanted: whether the position is, from the tensor as an indexable buffer and the position.
 
     Returns:
-        int32 [bound]; -1 where there are fewer.
+        the positions, int32 [bound], -1 where there are fewer; and how many there are, int64 [1].
     """
     from tvm import tirx
 
     from plugin_autogen.lowering import te_loops as tl
 
-    def body(x: Any, positions: Any) -> None:
+    def body(x: Any, positions: Any, found: Any) -> None:
         one, zero = tirx.const(1, "int32"), tirx.const(0, "int32")
-        up_to = running_count(count, lambda i: tirx.Select(wanted(x, i), one, zero))
+        up_to = running_count(count, lambda i: tirx.Select(wanted(x, i), one, zero), found)
         with tl.grid(tl.larger(count, bound)) as (i,):
             with tl.when(i < count), tl.when(wanted(x, i)):
                 place = tl.bind(up_to(i) - 1)
@@ -108,37 +103,37 @@ def compact(
             with tl.when(tirx.all(i < bound, i >= up_to(count - 1))):
                 positions[i] = tirx.const(-1, "int32")
 
-    return tl.kernel(context, body, [value], [([bound], "int32")], "compact")[0]
+    return tl.kernel(context, body, [value], [([bound], "int32"), ([1], "int64")], "compact")
 
 
-def running_count(count: Dimension, value: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def running_count(count: Dimension, value: Callable[[Any], Any], total: Any = None) -> Callable[[Any], Any]:
     """Writes the two kernels that add up int32 values, and gives how to read the sum of all values up to a position.
 
     Args:
         count: number of values.
         value: the value at a position; may write statements.
+        total: buffer int64 [1] that gets the sum of all values.
     """
     from tvm import tirx
 
     from plugin_autogen.lowering import te_loops as tl
 
-    chunks = tirx.floordiv(count + (CHUNK - 1), CHUNK) if not isinstance(count, int) else -(-count // CHUNK)
+    chunks = tl.ceil_divide(count, CHUNK)
     inside, sums = tl.scratch([count], "int32"), tl.scratch([chunks], "int32")
     zero = tirx.const(0, "int32")
     with tl.grid(chunks, threads=64) as (chunk,):
-        total = tl.local("int32")
-        total[0] = zero
+        partial = tl.local("int32")
+        partial[0] = zero
         with tl.serial(CHUNK) as step:
             i = tl.bind(chunk * CHUNK + step)
             with tl.when(i < count):
-                total[0] = total[0] + value(i)
-                inside[i] = total[0]
-        sums[chunk] = total[0]
+                partial[0] = partial[0] + value(i)
+                inside[i] = partial[0]
+        sums[chunk] = partial[0]
     with tl.block(1, threads=CHUNK) as _:
         carry, parts = tl.shared([1], "int32"), tl.shared([2, CHUNK], "int32")
         carry[0] = zero
-        turns = -(-chunks // CHUNK) if isinstance(chunks, int) else tirx.floordiv(chunks + (CHUNK - 1), CHUNK)
-        with tl.serial(turns) as turn:
+        with tl.serial(tl.ceil_divide(chunks, CHUNK)) as turn:
             with tl.thread(CHUNK) as (t,):
                 parts[0, t] = tirx.if_then_else(turn * CHUNK + t < chunks, sums[turn * CHUNK + t], zero)
             steps = CHUNK.bit_length() - 1
@@ -150,6 +145,8 @@ def running_count(count: Dimension, value: Callable[[Any], Any]) -> Callable[[An
             with tl.thread(CHUNK) as (t,), tl.when(turn * CHUNK + t < chunks):
                 sums[turn * CHUNK + t] = carry[0] + parts[steps % 2, t]
             carry[0] = carry[0] + parts[steps % 2, CHUNK - 1]
+        if total is not None:
+            total[0] = carry[0].astype("int64")
 
     def up_to(i: Any) -> Any:
         chunk = tirx.floordiv(i, CHUNK)
@@ -161,7 +158,7 @@ def running_count(count: Dimension, value: Callable[[Any], Any]) -> Callable[[An
 @converter("Unique", since=11)
 def _unique(context: NodeContext) -> Any:
     """Sorts the elements, or the subtensors along the axis, and numbers the groups of equal ones."""
-    from tvm import relax, tirx
+    from tvm import tirx
 
     from plugin_autogen.lowering import te_loops as tl
     from plugin_autogen.lowering.te_helpers import const_expr, is_float
@@ -173,7 +170,8 @@ def _unique(context: NodeContext) -> Any:
     rest = [] if axis is None else [*shape[:axis], *shape[axis + 1 :]]
     if not isinstance(count, int) or not isinstance(tl.product(rest), int):
         context.unsupported("the shape of the input must be known")
-    bound = _bound(context, 0, axis or 0, count)
+    bound = context.size_bound({0: axis or 0, 1: 0, 3: 0}, count)
+    places = bound.places
     keep_order = not context.attribute("sorted", 1)
     work = "float32" if dtype in ("float16", "bfloat16") else "uint8" if dtype == "bool" else dtype
 
@@ -193,7 +191,7 @@ def _unique(context: NodeContext) -> Any:
         equal = a == b
         return tirx.any(equal, tirx.all(tirx.isnan(a), tirx.isnan(b))) if is_float(work) else equal
 
-    def body(x: Any, sorted_to_own: Any, firsts: Any, inverse: Any, counts: Any) -> None:
+    def body(x: Any, sorted_to_own: Any, firsts: Any, inverse: Any, counts: Any, found: Any) -> None:
         begins, starts = tl.scratch([count], "int32"), tl.scratch([count + 1], "int32")
         one = tirx.const(1, "int32")
 
@@ -209,37 +207,39 @@ def _unique(context: NodeContext) -> Any:
             begins[sorted_to_own[p]] = differs[0]
             return differs[0]
 
-        group = running_count(count, begin_of_group)
+        group = running_count(count, begin_of_group, found)
         number = running_count(count, lambda i: begins[i]) if keep_order else None
         with tl.grid(count) as (p,):
             with tl.when(begins[sorted_to_own[p]] == 1):
                 starts[group(p) - 1] = p
             with tl.when(p == count - 1):
                 starts[group(p)] = tirx.const(count, "int32")
-        with tl.grid(max(count, bound) if isinstance(bound, int) else count) as (p,):
+        with tl.grid(tl.larger(count, places)) as (p,):
             with tl.when(p < count):
                 own = tl.bind(group(p) - 1)
                 begin = tl.bind(sorted_to_own[starts[own]])
                 result = tl.bind(number(begin) - 1 if number is not None else own)
                 inverse[sorted_to_own[p]] = result.astype("int64")
-                with tl.when(tirx.all(begin == sorted_to_own[p], result < bound)):
+                with tl.when(tirx.all(begin == sorted_to_own[p], result < places)):
                     firsts[result] = begin
                     counts[result] = (starts[own + 1] - p).astype("int64")
-            with tl.when(tirx.all(p < bound, p >= group(count - 1))):
+            with tl.when(tirx.all(p < places, p >= group(count - 1))):
                 firsts[p], counts[p] = tirx.const(-1, "int32"), tirx.const(0, "int64")
 
-    outputs = [([bound], "int32"), ([count], "int64"), ([bound], "int64")]
-    firsts, inverse, counts = tl.kernel(context, body, [values, order], outputs)
+    outputs = [([places], "int32"), ([count], "int64"), ([places], "int64"), ([1], "int64")]
+    firsts, inverse, counts, found = tl.kernel(context, body, [values, order], outputs)
+    size = context.declare_size(bound, found)
 
-    def element(position: list[Any], x: Any, places: Any) -> Any:
-        place = places(position[axis or 0])
+    def element(position: list[Any], x: Any, firsts: Any) -> Any:
+        place = firsts(position[axis or 0])
         inside = tirx.max(place, 0)
         at = tl.unravel(inside, shape) if axis is None else [*position[:axis], inside, *position[axis + 1 :]]
         return tirx.if_then_else(place < 0, const_expr(0, dtype), x(*at))
 
-    result = [bound] if axis is None else [*shape[:axis], bound, *shape[axis + 1 :]]
+    result = [size] if axis is None else [*shape[:axis], size, *shape[axis + 1 :]]
     unique = tl.gather(context, result, element, context.input(0), firsts, name="unique")
-    return [unique, context.emit(relax.op.astype(firsts, "int64")), inverse, counts]
+    numbers = [tl.gather(context, [size], lambda i, x: x(*i).astype("int64"), x) for x in (firsts, counts)]
+    return [unique, numbers[0], inverse, numbers[1]]
 
 
 def _order(context: NodeContext, values: Any, count: int, width: int, work: str) -> Any:

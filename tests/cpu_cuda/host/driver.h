@@ -12,13 +12,16 @@ struct Tensor {
     std::vector<int64_t> dims, min, opt, max;
     std::vector<unsigned char> data;  // inputs only
     size_t bytes;                     // of `dims`
+    std::vector<bool> decided;        // axes of an output that the data decide; none: empty
     bool isDynamic(size_t axis) const { return min[axis] != max[axis]; }
+    bool isDecided(size_t axis) const { return axis < decided.size() && decided[axis]; }
 };
 
 struct Request {
     std::string plugin;
     std::string fingerprint;  // of the ONNX node; empty: none given
     std::vector<Tensor> inputs, outputs;
+    std::vector<std::vector<int64_t>> shapes;  // values of the shape tensors
     std::vector<uint64_t> seeds;  // one enqueue each
     int64_t contexts;             // each on a thread of its own
     int64_t sharedLimit;          // bytes of shared memory that a block may have
@@ -41,7 +44,8 @@ constexpr int kFailure = 85;
 // Device memory of one execution: inputs, outputs and workspace, poisoned.
 class Buffers {
 public:
-    Buffers(const Request& request, size_t workspaceBytes, uint64_t seed);
+    // `outputs`: the request's, with the room that the plugin's own shapes ask for.
+    Buffers(const Request& request, const std::vector<Tensor>& outputs, size_t workspaceBytes, uint64_t seed);
     ~Buffers();
     Buffers(const Buffers&) = delete;
     Buffers& operator=(const Buffers&) = delete;
@@ -54,6 +58,7 @@ public:
 
 private:
     const Request& mRequest;
+    const std::vector<Tensor>& mOutputs;
 };
 
 // Runs `enqueue` in the state in which a graph may be captured: nothing may allocate or wait.

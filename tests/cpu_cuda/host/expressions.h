@@ -13,10 +13,14 @@ using Size = decltype(std::declval<const nvinfer1::IDimensionExpr&>().getConstan
 
 class Expression final : public nvinfer1::IDimensionExpr, private nvinfer1::apiv::VDimensionExpr {
 public:
-    Expression(Sizes sizes, bool constant) : mSizes(sizes), mConstant(constant) { mImpl = this; }
+    Expression(Sizes sizes, bool constant, int32_t sizeOutput) : mSizes(sizes), mConstant(constant), mSizeOutput(sizeOutput) {
+        mImpl = this;
+    }
     Expression(const Expression&) = delete;
     Expression& operator=(const Expression&) = delete;
     const Sizes& sizes() const { return mSizes; }
+    // The output that holds the size; -1 for what is no size tensor.
+    int32_t sizeOutput() const { return mSizeOutput; }
 
     bool isConstant() const override { return mConstant; }
     Size getConstantValue() const override {
@@ -24,12 +28,13 @@ public:
         return static_cast<Size>(mSizes.actual);
     }
 #if PLUGIN_AUTOGEN_INTERFACE == 3
-    bool isSizeTensor() const override { return false; }
+    bool isSizeTensor() const override { return mSizeOutput >= 0; }
 #endif
 
 private:
     Sizes mSizes;
     bool mConstant;
+    int32_t mSizeOutput;
 };
 
 class Expressions final : public nvinfer1::IExprBuilder, private nvinfer1::apiv::VExprBuilder {
@@ -47,6 +52,16 @@ public:
         return dims;
     }
 
+    // A shape tensor: its values as if they were dimensions.
+    nvinfer1::DimsExprs values(const std::vector<int64_t>& values) {
+        nvinfer1::DimsExprs dims{};
+        dims.nbDims = static_cast<int32_t>(values.size());
+        for (size_t i = 0; i < values.size(); ++i) {
+            dims.d[i] = make(Sizes{values[i], values[i], values[i], values[i]}, false);
+        }
+        return dims;
+    }
+
     static const Sizes& sizes(const nvinfer1::IDimensionExpr* expression) {
         REQUIRE(expression != nullptr, "an output dimension was left a null pointer");
         return static_cast<const Expression*>(expression)->sizes();
@@ -58,6 +73,7 @@ public:
 
     const nvinfer1::IDimensionExpr* operation(nvinfer1::DimensionOperation op, const nvinfer1::IDimensionExpr& first,
                                               const nvinfer1::IDimensionExpr& second) override {
+        REQUIRE(sizeOutput(&first) < 0 && sizeOutput(&second) < 0, "the plugin computes with a size tensor");
         const Sizes &a = sizes(&first), &b = sizes(&second);
         return make(Sizes{apply(op, a.actual, b.actual), apply(op, a.min, b.min), apply(op, a.opt, b.opt),
                           apply(op, a.max, b.max)},
@@ -65,15 +81,25 @@ public:
     }
 
 #if PLUGIN_AUTOGEN_INTERFACE == 3
-    const nvinfer1::IDimensionExpr* declareSizeTensor(int32_t, const nvinfer1::IDimensionExpr&,
-                                                      const nvinfer1::IDimensionExpr&) override {
-        fail("data-dependent output sizes are not part of this driver");
+    const nvinfer1::IDimensionExpr* declareSizeTensor(int32_t output, const nvinfer1::IDimensionExpr& opt,
+                                                      const nvinfer1::IDimensionExpr& upper) override {
+        REQUIRE(output >= 0, "output %d is declared a size tensor", output);
+        REQUIRE(sizeOutput(&opt) < 0 && sizeOutput(&upper) < 0, "a size tensor is bounded by another one");
+        for (const auto& known : mOwned) REQUIRE(known->sizeOutput() != output, "output %d is declared twice", output);
+        const Sizes &usual = sizes(&opt), &most = sizes(&upper);
+        REQUIRE(usual.opt >= 0 && usual.opt <= most.opt, "the usual size %lld is not between 0 and %lld",
+                static_cast<long long>(usual.opt), static_cast<long long>(most.opt));
+        return make(Sizes{most.actual, 0, usual.opt, most.max}, false, output);
     }
 #endif
 
+    static int32_t sizeOutput(const nvinfer1::IDimensionExpr* expression) {
+        return static_cast<const Expression*>(expression)->sizeOutput();
+    }
+
 private:
-    const nvinfer1::IDimensionExpr* make(Sizes sizes, bool isConstant) {
-        mOwned.push_back(std::make_unique<Expression>(sizes, isConstant));
+    const nvinfer1::IDimensionExpr* make(Sizes sizes, bool isConstant, int32_t sizeOutput = -1) {
+        mOwned.push_back(std::make_unique<Expression>(sizes, isConstant, sizeOutput));
         return mOwned.back().get();
     }
 
@@ -111,6 +137,9 @@ inline nvinfer1::Dims toDims(const std::vector<int64_t>& sizes) {
 inline nvinfer1::PluginTensorDesc describe(const Tensor& tensor) {
     nvinfer1::PluginTensorDesc desc{};
     desc.dims = toDims(tensor.dims);
+    for (size_t i = 0; i < tensor.dims.size(); ++i) {
+        if (tensor.isDecided(i)) desc.dims.d[i] = -1;
+    }
     desc.type = static_cast<nvinfer1::DataType>(tensor.type);
     desc.format = nvinfer1::TensorFormat::kLINEAR;
     desc.scale = 1.0f;
@@ -132,12 +161,23 @@ inline nvinfer1::DynamicPluginTensorDesc describeDynamic(const Tensor& tensor) {
     return desc;
 }
 
-// The plugin's dimensions of one output against those that the caller expects; fills in the range of the profile.
+// The plugin's dimensions of one output against those that the caller expects; fills in the range of the profile. The
+// data decide an expected dimension of -1 - k: it must be the size tensor that is output k. Its largest value takes its
+// place.
 inline void checkOutput(const nvinfer1::DimsExprs& dims, Tensor& expected, size_t index) {
     REQUIRE(dims.nbDims == static_cast<int32_t>(expected.dims.size()), "output %zu has rank %d, expected %zu", index,
             dims.nbDims, expected.dims.size());
     for (size_t i = 0; i < expected.dims.size(); ++i) {
         const Sizes& sizes = Expressions::sizes(dims.d[i]);
+        const int32_t output = Expressions::sizeOutput(dims.d[i]);
+        if (expected.dims[i] < 0) {
+            REQUIRE(output == -1 - expected.dims[i], "dimension %zu of output %zu is given by output %d, expected %lld", i,
+                    index, output, static_cast<long long>(-1 - expected.dims[i]));
+            expected.dims[i] = sizes.actual;
+            expected.decided.resize(expected.dims.size());
+            expected.decided[i] = true;
+        }
+        REQUIRE(output < 0 || expected.isDecided(i), "dimension %zu of output %zu is a size tensor", i, index);
         REQUIRE(sizes.actual == expected.dims[i], "dimension %zu of output %zu is %lld, expected %lld", i, index,
                 static_cast<long long>(sizes.actual), static_cast<long long>(expected.dims[i]));
         expected.min[i] = sizes.min;

@@ -68,6 +68,7 @@ size_t build(IPluginV2DynamicExt& plugin, const Request& request, std::vector<Te
 
     std::vector<DataType> types;
     for (const Tensor& tensor : request.inputs) types.push_back(static_cast<DataType>(tensor.type));
+    REQUIRE(request.shapes.empty(), "IPluginV2DynamicExt knows no shape tensors");
     Expressions expressions;
     std::vector<DimsExprs> dims;
     for (const Tensor& tensor : request.inputs) dims.push_back(expressions.input(tensor));
@@ -148,7 +149,7 @@ void drive(void* library, const Request& request, Response& response) {
             cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
             for (const uint64_t seed : request.seeds) {
                 cpu_cuda::setSeed(seed);
-                const Buffers buffers(request, workspace, seed);
+                const Buffers buffers(request, outputs, workspace, seed);
                 const uint64_t before = cpu_cuda::launchCount();
                 guarded([&] {
                     return contexts[c]->enqueue(in.data(), out.data(), buffers.inputs.data(), buffers.outputs.data(),

@@ -45,6 +45,21 @@ Capability& capability(IPluginV3& plugin, PluginCapabilityType type) {
     return static_cast<Capability&>(*found);
 }
 
+size_t elementBytes(int32_t type) {
+    switch (static_cast<DataType>(type)) {
+    case DataType::kINT8:
+    case DataType::kBOOL:
+    case DataType::kUINT8:
+    case DataType::kFP8: return 1;
+    case DataType::kHALF:
+    case DataType::kBF16: return 2;
+    case DataType::kFLOAT:
+    case DataType::kINT32: return 4;
+    case DataType::kINT64: return 8;
+    default: fail("type %d has no whole bytes", type);
+    }
+}
+
 PluginTensorDesc& plainDesc(DynamicPluginTensorDesc& tensor) { return tensor.desc; }
 
 // What the builder does with a plugin, up to the workspace; fills in the outputs' ranges.
@@ -66,12 +81,25 @@ size_t build(IPluginV3& plugin, const Request& request, std::vector<Tensor>& out
     }
 
     Expressions expressions;
-    std::vector<DimsExprs> inputDims, outputDims(outputs.size());
+    std::vector<DimsExprs> inputDims, shapeDims, outputDims(outputs.size());
     for (const Tensor& tensor : request.inputs) inputDims.push_back(expressions.input(tensor));
+    for (const auto& values : request.shapes) shapeDims.push_back(expressions.values(values));
     for (size_t i = 0; i < outputs.size(); ++i) outputDims[i].nbDims = -1;
-    REQUIRE(builder.getOutputShapes(inputDims.data(), nbInputs, nullptr, 0, outputDims.data(), nbOutputs, expressions) == 0,
+    REQUIRE(builder.getOutputShapes(inputDims.data(), nbInputs, shapeDims.data(), static_cast<int32_t>(shapeDims.size()),
+                                    outputDims.data(), nbOutputs, expressions) == 0,
             "getOutputShapes fails");
-    for (size_t i = 0; i < outputs.size(); ++i) checkOutput(outputDims[i], outputs[i], i);
+    for (size_t i = 0; i < outputs.size(); ++i) {
+        checkOutput(outputDims[i], outputs[i], i);
+        if (outputs[i].decided.empty()) continue;
+        outputs[i].bytes = elementBytes(outputs[i].type);
+        for (size_t axis = 0; axis < outputs[i].dims.size(); ++axis) {
+            outputs[i].bytes *= static_cast<size_t>(outputs[i].dims[axis]);
+            if (!outputs[i].isDecided(axis)) continue;
+            const Tensor& size = outputs.at(static_cast<size_t>(Expressions::sizeOutput(outputDims[i].d[axis])));
+            REQUIRE(size.dims.empty() && size.type == static_cast<int32_t>(DataType::kINT64),
+                    "the size of output %zu is no scalar of 64 bits", i);
+        }
+    }
 
     std::vector<DynamicPluginTensorDesc> tensors;
     for (const Tensor& tensor : request.inputs) tensors.push_back(describeDynamic(tensor));
@@ -156,7 +184,7 @@ void drive(void* library, const Request& request, Response& response) {
             for (const uint64_t seed : request.seeds) {
                 REQUIRE(runtime.onShapeChange(in.data(), nbInputs, out.data(), nbOutputs) == 0, "onShapeChange fails");
                 cpu_cuda::setSeed(seed);
-                const Buffers buffers(request, workspace, seed);
+                const Buffers buffers(request, outputs, workspace, seed);
                 const uint64_t before = cpu_cuda::launchCount();
                 guarded([&] {
                     return runtime.enqueue(in.data(), out.data(), buffers.inputs.data(), buffers.outputs.data(),
