@@ -42,12 +42,13 @@ def assumptions(function: tirx.PrimFunc, strict: bool = True) -> list[Assumption
     extents, reduced = _extents(function.body)
     conditions = _conditions(function.body)
     partial = _partial(function.body)
+    bound = _bound(function.body)
     for access in _accesses(function.body):
         if access in partial:
             continue
         buffer = access.buffer if isinstance(access, tirx.BufferStore) else access.source
         # elements that data choose may lie in a larger tensor: ONNX's Gathers allow that along the other axes
-        gathers = any(_loads(index) for index in access.indices)
+        gathers = any(_loads(index) or index in bound for index in access.indices)
         for index, size in zip(access.indices, buffer.shape, strict=True):
             variable, start, clamped = _variable(index, size)
             if variable not in extents or variable in conditions.get(access, ()):
@@ -116,6 +117,16 @@ def _partial(body: Any) -> set[Any]:
             found.update(a for a in _accesses(block.body) if not isinstance(a, tirx.BufferStore))
 
     tvm_ffi.structural_walk(body, (s_tir.SBlock, visit))
+    return found
+
+
+def _bound(body: Any) -> set[Any]:
+    """The variables that stand for a value made of elements."""
+    import tvm_ffi
+    from tvm import tirx
+
+    found: set[Any] = set()
+    tvm_ffi.structural_walk(body, (tirx.Bind, lambda bind: found.add(bind.var) if _loads(bind.value) else None))
     return found
 
 

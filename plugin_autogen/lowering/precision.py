@@ -402,10 +402,11 @@ class _Rewriter:
         self._constants: dict[_Slot, Any] = {}
         self._calls = [c for b in self._bindings if (c := self._call(b)) is not None]
         self._narrow: dict[_Slot, str] = {(self._main.params[i], 0): dtype for i, dtype in inputs.items()}
-        results = _results(self._main)
+        results = [self._slot(value) for value in _results(self._main)]
+        exact = self._leading_to({slot for i, slot in enumerate(results) if i not in outputs})
         for i, dtype in outputs.items():
-            slot = self._slot(results[i])
-            if slot is not None:
+            slot = results[i]
+            if slot is not None and slot not in exact:
                 self._narrow[slot] = dtype
         dtypes = {*inputs.values(), *outputs.values()}
         self._dtype = dtypes.pop()
@@ -450,6 +451,17 @@ class _Rewriter:
             else:
                 is_tensor = value in self._values or value in self._parameters
                 return (value, index) if isinstance(value, relax.Var) and is_tensor else None
+
+    def _leading_to(self, results: set[_Slot | None]) -> set[_Slot | None]:
+        """The tensors that something is computed from that leaves the plugin in its own type.
+
+        Rounding them may change an index or a quantized number: an output among them is converted in the end.
+        """
+        found: set[_Slot | None] = set()
+        for call in reversed(self._calls):
+            if any(slot in results or slot in found for slot in call.made):
+                found.update(slot for i, slot in call.slots.items() if i < call.inputs)
+        return found
 
     # which tensors -----------------------------------------------------------------------------------------------
 

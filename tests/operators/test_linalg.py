@@ -90,3 +90,10 @@ def test_det(shape: tuple[int, ...]) -> None:
 def test_det_needs_pivots() -> None:
     x = np.array([[[0, 2], [3, 0]], [[0, 0], [0, 5]], [[1, 2], [2, 4]]], np.float32)
     check("Det", [x], expected=[np.array([-6, 0, 0], np.float32)], kernels=1)
+
+
+@pytest.mark.parametrize(("left", "right"), [((2, 10), (10, 3)), ((24,), (24,))])
+def test_fewer_outputs_than_threads(left: tuple[int, ...], right: tuple[int, ...]) -> None:
+    """The last block's other threads write nothing."""
+    rng = np.random.default_rng(0)
+    check("MatMul", [rng.standard_normal(left).astype(np.float32), rng.standard_normal(right).astype(np.float32)])

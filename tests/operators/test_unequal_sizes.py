@@ -16,6 +16,7 @@ import pytest
 from plugin_autogen import releases
 from plugin_autogen.codegen import expr as ex
 from plugin_autogen.codegen.plan import PluginPlan
+from plugin_autogen.errors import UnsupportedError
 from plugin_autogen.graph.extract import extract
 from plugin_autogen.graph.selection import select
 from plugin_autogen.graph.subgraph import Subgraph
@@ -180,6 +181,16 @@ def test_what_a_name_says_is_not_compared_twice(tmp_path: Path) -> None:
 def test_indices_may_be_fewer_than_what_they_choose_from(tmp_path: Path) -> None:
     plan = _plan(tmp_path, "GatherElements", {"x": ["a", "b"], "i": (INT64, ["c", "d"])})
     assert _requirements(plan) == [("d3", "at most", "d1")]
+
+
+def test_updates_are_no_longer_than_their_place(tmp_path: Path) -> None:
+    inputs = {"x": ["a", "b"], "i": (INT64, ["c", 1]), "u": ["d", "e"]}
+    assert _requirements(_plan(tmp_path, "ScatterND", inputs)) == [("d2", "equal", "d3"), ("d4", "at most", "d1")]
+    inputs = {"x": ["a", "b"], "i": (INT64, ["c", "d"]), "u": ["c", "d"]}
+    assert _requirements(_plan(tmp_path, "ScatterElements", inputs)) == [("d3", "at most", "d1")]
+    inputs = {"x": ["a", 3], "i": (INT64, ["c", 1]), "u": ["d", 4]}
+    with pytest.raises(UnsupportedError, match="the updates have size 4 where axis 1 of the data has 3"):
+        _plan(tmp_path, "ScatterND", inputs)
 
 
 def test_a_converter_of_the_users_may_read_the_first_rows_of_a_table(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ def convolve(
     sample: Callable[..., Any],
     weight: Callable[..., Any],
     finish: Callable[[Any, Any], Any] | None = None,
+    sums: str | None = None,
 ) -> Any:
     """A convolution as tensor expressions.
 
@@ -34,10 +35,11 @@ def convolve(
         batch: size of the batch axis.
         outputs: sizes of the output's spatial axes.
         weight_shape: (output channels, channels / groups, *kernel).
-        sample: what the output at a position sees of the input, of the type that sums have, given
-            (batch, channel, position, offset in the kernel); 0 in the padding.
+        sample: what the output at a position sees of the input, given (batch, channel, position, offset in the kernel);
+            0 in the padding.
         weight: the weight in the same type, given (output channel, channel in its group, *offset).
         finish: the output's element from the sum and the output channel; None for the sum itself.
+        sums: type that both are cast to before they are multiplied; None: they have it.
 
     Returns:
         A TE tensor of shape (batch, output channels, *outputs).
@@ -50,11 +52,14 @@ def convolve(
     axes = [te.reduce_axis((0, n), name) for n, name in zip((channels, *kernel), names, strict=True)]
     shape = (batch, out_channels, *outputs)
 
+    def factor(value: Any) -> Any:
+        return value if sums is None else value.astype(sums)
+
     if features < TILED_CHANNELS:
 
         def direct(n: Any, m: Any, *o: Any) -> Any:
             first = tirx.floordiv(m, features) * channels if groups > 1 else 0
-            return te.sum(sample(n, first + axes[0], o, axes[1:]) * weight(m, *axes), axis=axes)
+            return te.sum(factor(sample(n, first + axes[0], o, axes[1:])) * factor(weight(m, *axes)), axis=axes)
 
         total = te.compute(shape, direct, name="convolution", attrs=PER_OUTPUT)
     else:
@@ -77,7 +82,7 @@ def convolve(
 
         def product(n: Any, *i: Any) -> Any:
             g, m, o = i[: len(group)], i[len(group)], i[len(group) + 1 :]
-            return te.sum(patches(n, *g, *o, *axes) * weights(*g, m, *axes), axis=axes)
+            return te.sum(factor(patches(n, *g, *o, *axes)) * factor(weights(*g, m, *axes)), axis=axes)
 
         total = te.compute((batch, *group, features, *outputs), product, name="convolution")
     if finish is None and len(total.shape) == len(shape):
@@ -97,9 +102,11 @@ def padded_sample(
     """`sample` of `convolve`: `load(batch, channel, *position)` inside a tensor of these spatial sizes."""
     from tvm import tirx
 
+    from plugin_autogen.lowering.te_helpers import const_expr
+
     def sample(n: Any, c: Any, output: Sequence[Any], offset: Sequence[Any]) -> Any:
         position = window.position(output, offset)
-        return tirx.if_then_else(inside(position, sizes), load(n, c, *position), tirx.const(padding, dtype))
+        return tirx.if_then_else(inside(position, sizes), load(n, c, *position), const_expr(padding, dtype))
 
     return sample
 
@@ -142,11 +149,14 @@ def conv(context: NodeContext) -> Any:
             window.outputs,
             kernel,
             groups,
-            padded_sample(window, shape[2:], lambda *i: data(*i).astype(wide), wide),
-            lambda *i: weight(*i).astype(wide),
+            padded_sample(window, shape[2:], lambda *i: data(*i).astype(factors), factors),
+            lambda *i: weight(*i).astype(factors),
             _plus_bias(bias, wide, dtype),
+            wide,
         )
 
+    # tensor cores take float16 as it is
+    factors = dtype if dtype == "float16" else wide
     return emit(context, compute, {"data": data, "weight": weight, "bias": operand(context, 2)})
 
 

@@ -6,7 +6,8 @@ is a reduction. Without one, duplicate indices are undefined in ONNX. An index o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Collection
 from typing import Any
 
 from plugin_autogen.lowering.registry import NodeContext, converter
@@ -25,7 +26,7 @@ def _scatter_elements(context: NodeContext) -> Any:
         at[axis] = tl.wrap_index(indices[tuple(position)], shape[axis], index)
         return at
 
-    return _scatter(context, place)
+    return _scatter(context, place, [axis])
 
 
 @converter("ScatterND", since=11)
@@ -45,11 +46,17 @@ def _scatter_nd(context: NodeContext) -> Any:
         at = [tl.wrap_index(indices[c], extent, index) for c, extent in zip(components, shape, strict=False)]
         return [*at, *position[outer:]]
 
-    return _scatter(context, place)
+    return _scatter(context, place, range(depth))
 
 
-def _scatter(context: NodeContext, place: Callable[[Any, list[Any], str], list[Any]]) -> Any:
-    """The copy and the updates; `place` gives the position in the data of the update at a position."""
+def _scatter(context: NodeContext, place: Callable[[Any, list[Any], str], list[Any]], chosen: Collection[int]) -> Any:
+    """The copy and the updates.
+
+    Args:
+        context: of the node.
+        place: gives the position in the data of the update at a position.
+        chosen: axes of the data whose index is an element of the indices; along the others it is the update's own.
+    """
     from tvm import relax, tirx
 
     from plugin_autogen.lowering import te_loops as tl
@@ -62,6 +69,12 @@ def _scatter(context: NodeContext, place: Callable[[Any, list[Any], str], list[A
     index = tl.index_type(shape, updates_shape)
     if 0 in [d for d in updates_shape if isinstance(d, int)]:
         return context.input(0)
+    # Along the other axes sizes that are known only at run time are compared before anything is launched.
+    others = [axis for axis in range(len(shape)) if axis not in chosen]
+    for axis in others:
+        size, extent = updates_shape[axis - len(shape)], shape[axis]
+        if isinstance(size, int) and isinstance(extent, int) and size > extent:
+            context.unsupported(f"the updates have size {size} where axis {axis} of the data has {extent}")
     # Narrow elements are updated in 32 bits and cast back at the end: there is no atomic access to them.
     work = dtype if operation == "none" or dtype in atomics.DTYPES else _wide(dtype)
 
@@ -69,9 +82,9 @@ def _scatter(context: NodeContext, place: Callable[[Any, list[Any], str], list[A
         with tl.grid(*shape, dtype=index) as position:
             result[tuple(position)] = data[tuple(position)].astype(work)
         with tl.grid(*updates_shape, dtype=index) as position:
-            at = [tl.bind(i) for i in place(indices, position, index)]
-            inside = tirx.all(*(tirx.all(i >= 0, i < extent) for i, extent in zip(at, shape, strict=True)))
-            with tl.when(inside):
+            at = [tl.bind(i) if axis in chosen else i for axis, i in enumerate(place(indices, position, index))]
+            inside = [tirx.all(at[axis] >= 0, at[axis] < shape[axis]) for axis in chosen]
+            with tl.when(tirx.all(*inside)) if inside else contextlib.nullcontext():
                 update = updates[tuple(position)].astype(work)
                 if operation == "none":
                     result[tuple(at)] = update

@@ -94,12 +94,15 @@ def _schedule_block(schedule: s_tir.Schedule, block: Any, spatial: list[Any], re
     schedule.reorder(*spatial, *reduced)
     row = schedule.fuse(*spatial)
     if not reduced or not _is_cooperative(schedule, block, outputs, elements):
-        blocks, threads = schedule.split(row, [None, min(1024, _power_of_two(outputs, WARP))])
+        count = min(1024, _power_of_two(outputs, WARP))
+        blocks, threads = schedule.split(row, [None, count])
         schedule.bind(blocks, "blockIdx.x")
         schedule.bind(threads, "threadIdx.x")
         if reduced:
             written = schedule.get(block).writes
-            if len(written) == 1 and str(written[0].source.dtype) in STAGED_TYPES:
+            # TVM forgets the condition on the last block's threads when the store moves below them
+            whole = outputs is not None and outputs % count == 0
+            if whole and len(written) == 1 and str(written[0].source.dtype) in STAGED_TYPES:
                 store = schedule.cache_write(block, 0, "local")  # the sum stays in a register
                 schedule.reverse_compute_at(store, threads, preserve_unit_loops=True)
             start, at_once = reduced[0], _unrolled(_extent(schedule, reduced[-1:]), 1)
