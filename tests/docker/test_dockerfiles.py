@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -81,8 +82,13 @@ def test_the_tracker_of_the_compose_file_answers() -> None:
         "--port-end=9191": f"--port-end={port + 1}",
     }
     command = [words.get(word, word) for word in (*service["entrypoint"], *service["command"])]
+    # In a session of its own, as it would be in a container: it has a child, which its end alone does not end.
     tracker = subprocess.Popen(
-        [sys.executable, *command[1:]], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, *command[1:]],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
     try:
         query = [sys.executable, "-m", "tvm.exec.query_rpc_tracker", "--host=127.0.0.1", f"--port={port}"]
@@ -95,5 +101,5 @@ def test_the_tracker_of_the_compose_file_answers() -> None:
         done = subprocess.run(query, capture_output=True, text=True, timeout=60)
         assert f"Tracker address 127.0.0.1:{port}" in done.stdout and done.returncode == 0, done.stderr
     finally:
-        tracker.terminate()
-        tracker.wait(timeout=30)
+        os.killpg(tracker.pid, signal.SIGKILL)
+        tracker.communicate(timeout=30)
