@@ -60,6 +60,18 @@ def test_make_and_cmake_build_the_library(tmp_path: Path) -> None:
     assert {use.op_type for use in report.plugins} == {"tpat_softmax", "tpat_scale"}
 
 
+def test_a_board_compiles_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the machine is of a board's kind."""
+    monkeypatch.setattr(targets, "MACHINE", os.uname().machine)
+    onnx.save(bundles.small_model(), tmp_path / "m.onnx")
+    nodes = ["softmax"]
+    result = generate(tmp_path / "m.onnx", tmp_path / "o.onnx", node_names=nodes, target="jetson-orin", check="off")
+    (library,) = result.libraries
+    assert library == tmp_path / "plugins" / "lib" / "tpat_softmax.so" and result.build_commands == ()
+    assert bundles.exports(library) == ["getCreators", "setLoggerFinder"]
+    assert result.command[0] == targets.TRTEXEC and f"--staticPlugins={library}" in result.command
+
+
 def test_every_release_of_every_board_is_known() -> None:
     from plugin_autogen import releases
     from plugin_autogen.build.architectures import NAMES

@@ -50,7 +50,7 @@ def test_a_board_gets_what_the_page_shows(
     shutil.copytree(ROOT / "examples" / "pytorch", tmp_path / "example")
     monkeypatch.chdir(tmp_path / "example")
     monkeypatch.setattr(targets, "MACHINE", "a board's")  # also where this is one
-    (command,) = commands(JETSON, "onnx_to_plugin")
+    command, _ = commands(JETSON, "onnx_to_plugin")  # the other one tunes on a board
     assert onnx_to_plugin_main(command) == 0
     printed = capsys.readouterr().out.splitlines()
     for line in re.findall(r"^    ((?:model|sources|there) .*)$", JETSON, re.M):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+import yaml
 from dockerfile_parse import DockerfileParser
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,3 +66,40 @@ def test_the_build_context_is_what_a_wheel_is_made_of() -> None:
     # What pyproject.toml names as parts of a wheel.
     assert {"plugin_autogen", "templates", "cuda_build", "pyproject.toml", "README.md", "LICENSE"} == taken
     assert any(fnmatch("plugin_autogen/__pycache__", line) for line in lines)
+
+
+def test_the_tracker_of_the_compose_file_answers() -> None:
+    """Its command, on this machine alone and at a free port."""
+    service = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["services"]["tracker"]
+    assert (ROOT / "docker" / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
+    assert service["ports"] == ["${TRACKER_ADDRESS:-127.0.0.1}:9190:9190"] and "--port=9190" in service["command"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = {
+        "--host=0.0.0.0": "--host=127.0.0.1",
+        "--port=9190": f"--port={port}",
+        "--port-end=9191": f"--port-end={port + 1}",
+    }
+    command = [words.get(word, word) for word in (*service["entrypoint"], *service["command"])]
+    # In a session of its own, as it would be in a container: it has a child, which its end alone does not end.
+    tracker = subprocess.Popen(
+        [sys.executable, *command[1:]],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        query = [sys.executable, "-m", "tvm.exec.query_rpc_tracker", "--host=127.0.0.1", f"--port={port}"]
+        for _ in range(60):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert tracker.poll() is None, tracker.communicate()[0]
+            time.sleep(0.5)
+        done = subprocess.run(query, capture_output=True, text=True, timeout=60)
+        assert f"Tracker address 127.0.0.1:{port}" in done.stdout and done.returncode == 0, done.stderr
+    finally:
+        os.killpg(tracker.pid, signal.SIGKILL)
+        tracker.communicate(timeout=30)
