@@ -1,12 +1,12 @@
 """`plugin_autogen build`, `compare` and `bench` on a GPU, under the TensorRT or TensorRT-RTX that is installed there.
 
-    python -m tests.gpu.engines prepare --tensorrt 8.6 --arch sm_90 --out .gpu/engines   # where plugin_autogen is installed
-    python -m tests.gpu.engines run --in .gpu/engines [-- --tacticSources …]             # on the GPU machine
+    python -m tests.gpu.engines prepare --tensorrt 8.6 --out .gpu/engines    # where plugin_autogen is installed
+    python -m tests.gpu.engines run --in .gpu/engines [-- --tacticSources …] # on the GPU machine
 
 `prepare` makes models and their plugins: a Conv and a Relu around a GridSample (for TensorRT-RTX a GridSample and a
-Softmax, plugins both), and for TensorRT RapidOCR's recognition model, quantized. `run` needs neither TVM nor a compiler;
-it prints each command with its output, and its exit code is 1 when one that must succeed does not. What stands behind
-`--` goes to every command.
+Softmax, plugins both), and for TensorRT RapidOCR's recognition model, quantized. `run` needs neither TVM nor a
+compiler; it prints each command with its output, and its exit code is 1 when one does not end as it must. What stands
+behind `--` goes to every command.
 """
 
 from __future__ import annotations
