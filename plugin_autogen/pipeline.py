@@ -293,7 +293,7 @@ def _run(
             if w
         ),
         seconds=time.monotonic() - start,
-        command=_engine_command(output_model, built, options, dynamic.profile),
+        command=_engine_command(output_model, built, options, dynamic.profile, extraction.subgraphs),
         build_commands=tuple(("make", "-C", str(f)) for f in folders) if options.source_only else (),
     )
 
@@ -677,28 +677,29 @@ def _launch_count(plan: KernelPlan) -> int | None:
 
 
 def _engine_command(
-    model: Path, libraries: Sequence[Path], options: Options, profile: Mapping[str, ShapeRange]
+    model: Path,
+    libraries: Sequence[Path],
+    options: Options,
+    profile: Mapping[str, ShapeRange],
+    subgraphs: Sequence[Subgraph],
 ) -> tuple[str, ...]:
-    """The next command: `trtexec`, or ours where the release has no trtexec that loads plugins."""
+    """The next command: `trtexec`, or ours where the release has no trtexec that does it.
+
+    TensorRT 8 takes int8 tensors at a plugin with `--int8` alone, with which trtexec makes up ranges for all others.
+    """
     release = options.release
+    borders = {tensor.border_dtype for subgraph in subgraphs for tensor in (*subgraph.inputs, *subgraph.outputs)}
+    has_no_trtexec = release.key == "rtx" or (release.key == "8" and dtypes.INT8 in borders and options.target is None)
     shapes = profile_options(profile)
     engine = model.with_suffix(".engine")
-    if release.key == "rtx":
-        return (
-            "plugin_autogen",
-            "build",
-            "-i",
-            str(model),
-            "-o",
-            str(engine),
-            "--plugins",
-            *map(str, libraries),
-            *shapes,
-        )
+    allowed = [_PRECISION_OPTIONS[options.precision]] if options.precision and release.is_weakly_typed else []
+    if has_no_trtexec:
+        command = ("plugin_autogen", "build", "-i", str(model), "-o", str(engine), "--plugins", *map(str, libraries))
+        precision = [word for option in allowed for word in ("--precision", option.lstrip("-"))]
+        return (*command, *shapes, *precision)
     # `--plugins` is all that trtexec knows before 8.6; later ones call it deprecated.
     option = "--plugins" if release.key == "8" else "--staticPlugins"
     plugins = (f"{option}={path}" for path in libraries)
-    allowed = [_PRECISION_OPTIONS[options.precision]] if options.precision and release.is_weakly_typed else []
     trtexec = TRTEXEC if options.target is not None else "trtexec"
     return (trtexec, f"--onnx={model}", f"--saveEngine={engine}", *plugins, *allowed, *shapes)
 

@@ -292,6 +292,9 @@ def serialized(request: Mapping[str, Any], worker: Worker, network: Network, jou
     if "int8" in options["precisions"] and not _is_quantized(network.definition, trt):
         calibration = _Calibration(options, network.definition)
         settings["calibrator"] = calibration.calibrator
+    precisions = [*options["precisions"]]
+    if not options["strongly_typed"]:
+        precisions += [p for p in allow_border_types(network.definition, trt) if p not in precisions]
     journal.stage("building the engine")
     try:
         if worker.is_rtx:
@@ -301,7 +304,7 @@ def serialized(request: Mapping[str, Any], worker: Worker, network: Network, jou
         else:
             from polygraphy.backend.trt import CreateConfig
 
-            config = CreateConfig(**settings, **dict.fromkeys(options["precisions"], True))
+            config = CreateConfig(**settings, **dict.fromkeys(precisions, True))
         pair = (network.builder, network.definition)
         data = engine_bytes_from_network(pair, config=config, save_timing_cache=options["timing_cache"])
     except PolygraphyException as error:
@@ -312,6 +315,35 @@ def serialized(request: Mapping[str, Any], worker: Worker, network: Network, jou
     if calibration is not None:
         calibration.check()
     return bytes(data)
+
+
+def allow_border_types(definition: Any, trt: Any) -> list[str]:
+    """The precisions that the network's plugins need because tensors between them and the network are of these types.
+
+    Releases with precision flags take no plugin with an int8 tensor without INT8 ("could not find any supported formats
+    consistent with input/output data types"), and look for a scale at each such tensor: it gets 1, as these tensors
+    hold plain integers. Layers of TensorRT's own stay out of int8, as nothing gives their tensors a range.
+    """
+    types = {getattr(trt.DataType, name, None): p for name, p in (("HALF", "fp16"), ("BF16", "bf16"), ("INT8", "int8"))}
+    types = {kind: p for kind, p in types.items() if kind is not None and hasattr(trt.BuilderFlag, p.upper())}
+    found: dict[str, None] = {}
+    for layer in (definition.get_layer(i) for i in range(definition.num_layers)):
+        if layer.type not in _plugin_kinds(trt):
+            continue
+        tensors = [layer.get_input(i) for i in range(layer.num_inputs)]
+        tensors += [layer.get_output(i) for i in range(layer.num_outputs)]
+        for tensor in tensors:
+            if tensor is None or tensor.dtype not in types:
+                continue
+            found[types[tensor.dtype]] = None
+            if tensor.dtype == trt.DataType.INT8 and hasattr(tensor, "set_dynamic_range"):
+                tensor.set_dynamic_range(-127.0, 127.0)
+    return list(found)
+
+
+def _plugin_kinds(trt: Any) -> list[Any]:
+    kinds = (getattr(trt.LayerType, name, None) for name in ("PLUGIN", "PLUGIN_V2", "PLUGIN_V3"))
+    return [kind for kind in kinds if kind is not None]
 
 
 def _is_quantized(definition: Any, trt: Any) -> bool:

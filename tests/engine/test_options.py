@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from plugin_autogen.engine.capabilities import check_options
+from plugin_autogen.engine.network import allow_border_types
 from plugin_autogen.engine.options import BuildOptions, Inputs, Precision
 from plugin_autogen.errors import EngineError
 from tests.engine.releases import NAMES, module
@@ -102,3 +104,44 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
         Inputs((tmp_path / "a.npz",)).request()
     with pytest.raises(EngineError, match=r"no such folder: .*nowhere, where t\.cache would be written"):
         BuildOptions(timing_cache=tmp_path / "nowhere" / "t.cache").request()
+
+
+class _Tensor:
+    def __init__(self, dtype: str) -> None:
+        self.dtype = dtype
+        self.range: tuple[float, float] | None = None
+
+    def set_dynamic_range(self, low: float, high: float) -> None:
+        self.range = (low, high)
+
+
+def _network(*layers: tuple[str, list[_Tensor | None], list[_Tensor]]) -> Any:
+    made = [
+        SimpleNamespace(
+            type=kind, num_inputs=len(i), num_outputs=len(o), get_input=i.__getitem__, get_output=o.__getitem__
+        )
+        for kind, i, o in layers
+    ]
+    return SimpleNamespace(num_layers=len(made), get_layer=made.__getitem__)
+
+
+def test_types_at_plugins_are_allowed_and_no_others() -> None:
+    def bindings(title: str) -> Any:
+        names = ("FLOAT", "HALF", "INT8", *(("BF16",) if title not in (T85, T86) else ()))
+        kinds = SimpleNamespace(PLUGIN_V2="PLUGIN_V2", CONVOLUTION="CONVOLUTION")
+        found = module(title)
+        found.DataType, found.LayerType = SimpleNamespace(**{n: n for n in names}), kinds
+        return found
+
+    between, inside, native, half = _Tensor("INT8"), _Tensor("FLOAT"), _Tensor("INT8"), _Tensor("HALF")
+    plugins = _network(
+        ("PLUGIN_V2", [inside, None], [between]),
+        ("PLUGIN_V2", [between], [inside, half]),
+        ("CONVOLUTION", [native], [inside]),
+    )
+    assert allow_border_types(plugins, bindings(T86)) == ["int8", "fp16"]
+    assert between.range == (-127, 127)
+    assert (inside.range, native.range, half.range) == (None, None, None)
+    assert allow_border_types(plugins, bindings(T11)) == []
+    assert allow_border_types(_network(("PLUGIN_V2", [], [_Tensor("BF16")])), bindings(T10)) == ["bf16"]
+    assert allow_border_types(_network(("PLUGIN_V2", [inside], [inside])), bindings(T86)) == []
