@@ -1,6 +1,7 @@
 """Our kernels beside PyTorch's, on one GPU in one run.
 
-    python -m benchmarks.kernels make DIR          anywhere: plugins of all cases for sm_90, in one library
+    python -m benchmarks.kernels make DIR          anywhere: plugins of all cases for sm_90
+    python -m benchmarks.kernels make DIR --tune N on a machine with that GPU: also those that tuning makes
     python -m benchmarks.kernels run DIR OUT       on a machine with that GPU and PyTorch: times in OUT/kernels.json
     python -m benchmarks.kernels report OUT        writes docs/performance.md
 
@@ -16,11 +17,13 @@ import ctypes
 import datetime
 import json
 import math
+import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,42 +31,58 @@ from benchmarks.cases import CASES, FACTS, Case
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 LIBRARY = "bench_plugins"
+TUNED = "_tuned"
 _TENSORRT_TYPES = {"float32": 0, "float16": 1, "int8": 2, "int32": 3, "bool": 4, "uint8": 5, "bfloat16": 7, "int64": 8}
 REPLAYS = 20
+COLUMNS = ("floor", "ours", "tuned", "torch", "compile")
 
 
-def make(folder: Path, architecture: str, names: Sequence[str]) -> None:
-    """One model with a node for each case → one library of plugins, and what its borders are."""
+def make(folder: Path, architecture: str, names: Sequence[str], trials: int, jobs: int) -> None:
+    """For each case a model of one node and its plugin; with trials also the plugin as tuning makes it.
+
+    Tuning runs on the GPU here, one case after another, and keeps its records in `folder`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(jobs) as pool:
+        futures = {name: pool.submit(_make, folder, architecture, name, 0) for name in names}
+        made = {name: future.result() for name, future in futures.items()}
+    for name in names if trials else ():
+        if not made[name]:
+            _make(folder, architecture, name, trials)
+    (folder / "trials.json").write_text(json.dumps(trials))
+    (folder / "skipped.json").write_text(json.dumps({name: error for name, error in made.items() if error}))
+
+
+def _make(folder: Path, architecture: str, name: str, trials: int) -> str:
+    """One case; gives the error that stopped it, or nothing."""
     import onnx
 
     from plugin_autogen import generate
+    from plugin_autogen.tuning import Tuning
 
-    folder.mkdir(parents=True, exist_ok=True)
-    skipped: dict[str, str] = {}
-    for name in names:
-        model = _model(CASES[name])
-        onnx.save(model, folder / f"{name}.onnx")
-        start = time.monotonic()
-        try:
-            result = generate(
-                folder / f"{name}.onnx",
-                folder / f"{name}_tpat.onnx",
-                node_names=[name],
-                tensorrt="rtx",
-                architectures=[architecture],
-                plugin_dir=folder / "plugins",
-                library=f"{LIBRARY}_{name}",
-                check="off",
-            )
-        except Exception as error:
-            skipped[name] = str(error)
-            print(f"{name}: {error}", file=sys.stderr)
-            continue
-        borders = _borders(folder / f"{name}_tpat.onnx", name)
-        borders["plugin"] = result.plugins[0].name
-        (folder / f"{name}.json").write_text(json.dumps(borders))
-        print(f"{name}: {time.monotonic() - start:.1f} s", flush=True)
-    (folder / "skipped.json").write_text(json.dumps(skipped))
+    variant = f"{name}{TUNED}" if trials else name
+    start = time.monotonic()
+    onnx.save(_model(CASES[name]), folder / f"{name}.onnx")
+    try:
+        result = generate(
+            folder / f"{name}.onnx",
+            folder / f"{variant}_tpat.onnx",
+            node_names=[name],
+            tensorrt="rtx",
+            architectures=[architecture],
+            plugin_dir=folder / "plugins",
+            library=f"{LIBRARY}_{variant}",
+            check="off",
+            tuning=Tuning(trials, folder / "tuning") if trials else None,
+        )
+    except Exception as error:
+        print(f"{variant}: {error}", file=sys.stderr)
+        return str(error) or type(error).__name__
+    borders = _borders(folder / f"{variant}_tpat.onnx", name)
+    borders["plugin"] = result.plugins[0].name
+    (folder / f"{variant}.json").write_text(json.dumps(borders))
+    print(f"{variant}: {time.monotonic() - start:.1f} s, {result.plugins[0].tuned} tuned", flush=True)
+    return ""
 
 
 def _model(case: Case) -> Any:
@@ -131,6 +150,7 @@ def run(folder: Path, out: Path, names: Sequence[str], compiled: bool, seconds: 
         "torch": torch.__version__,
         "date": datetime.date.today().isoformat(),
         "bandwidth": bandwidth,
+        "trials": json.loads((folder / "trials.json").read_text()),
         "cases": results,
     }
     skipped = json.loads((folder / "skipped.json").read_text())
@@ -163,8 +183,11 @@ def _measure(torch: Any, driver: Any, folder: Path, case: Case, compiled: bool) 
     torch.manual_seed(0)
     inputs = [_random(torch, tensor) for tensor in case.inputs]
     try:
-        call, outputs = _plugin(torch, driver, folder, case, inputs)
+        call, outputs = _plugin(torch, driver, folder, case, case.name, inputs)
         result["ours"] = _time(torch, call)
+        if (folder / f"{case.name}{TUNED}.json").exists():
+            tuned, _ = _plugin(torch, driver, folder, case, f"{case.name}{TUNED}", inputs)
+            result["tuned"] = _time(torch, tuned)
     except Exception as error:
         return {"error": str(error)}
     theirs = case.torch
@@ -196,13 +219,13 @@ def _random(torch: Any, tensor: Any) -> Any:
 
 
 def _plugin(
-    torch: Any, driver: Any, folder: Path, case: Case, inputs: Sequence[Any]
+    torch: Any, driver: Any, folder: Path, case: Case, variant: str, inputs: Sequence[Any]
 ) -> tuple[Callable[[], None], list[Any]]:
-    borders = json.loads((folder / f"{case.name}.json").read_text())
+    borders = json.loads((folder / f"{variant}.json").read_text())
     tensors = [*borders["inputs"], *borders["outputs"]]
     dims = [d for _, shape in tensors for d in shape]
     handle = driver.plugin_open(
-        str(folder / "plugins" / "lib" / f"{LIBRARY}_{case.name}.so").encode(),
+        str(folder / "plugins" / "lib" / f"{LIBRARY}_{variant}.so").encode(),
         borders["plugin"].encode(),
         len(borders["inputs"]),
         len(borders["outputs"]),
@@ -317,33 +340,39 @@ def report(out: Path) -> None:
     lines = [
         "# Performance",
         "",
-        "Made by `python -m benchmarks.kernels`; do not edit. Default schedules, no tuning. Microseconds of one call",
-        "in a CUDA graph, medians; the floor: the bytes that must move over the measured copy bandwidth (tensors that",
-        "fit the L2 cache can beat it). Ours is the generated plugin's `enqueue`.",
+        "Made by `python -m benchmarks.kernels`; do not edit. Microseconds of one call in a CUDA graph, medians; the",
+        "floor: the bytes that must move over the measured copy bandwidth (tensors that fit the L2 cache can beat it).",
+        "Default and tuned are the generated plugin's `enqueue`, with the schedules of our rules and with those that",
+        f"`--tune {data['trials']}` found on the same GPU; the ratio is the faster of torch's over the faster of ours.",
         "",
         f"{data['device']}, driver {data['driver']}, PyTorch {data['torch']}, "
         f"{data['bandwidth'] / 1e12:.2f} TB/s, {data['date']}.",
     ]
     for title, cases in (("The nine cases", list(FACTS)), ("More", [c for c in CASES.values() if c not in FACTS])):
-        lines += ["", f"## {title}", "", "| kernel | floor | ours | torch | torch.compile | best torch / ours |"]
-        lines.append("| --- | ---: | ---: | ---: | ---: | ---: |")
-        ratios = []
-        for case in cases:
-            found = data["cases"].get(case.name)
-            if found is None:
-                continue
-            times = [found.get(kind) for kind in ("floor", "ours", "torch", "compile")]
-            others = [t for t in times[2:] if t is not None]
-            ratio = min(others) / times[1] if others and times[1] else None
-            if ratio:
-                ratios.append(ratio)
-            cells = [f"{t:.1f}" if t is not None else "–" for t in times]
-            lines.append(f"| {case.title} | {' | '.join(cells)} | {f'{ratio:.2f}' if ratio else '–'} |")
-        if ratios:
-            mean = math.exp(statistics.fmean(map(math.log, ratios)))
-            lines += ["", f"Geometric mean of the last column: {mean:.2f} over {len(ratios)} cases."]
+        found = {case.title: data["cases"][case.name] for case in cases if case.name in data["cases"]}
+        lines += ["", f"## {title}", "", "| kernel | floor | default | tuned | torch | torch.compile | torch / ours |"]
+        lines.append("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+        for name, times in found.items():
+            cells = [f"{t:.1f}" if (t := times.get(kind)) else "–" for kind in COLUMNS]
+            lines.append(f"| {name} | {' | '.join(cells)} | {f'{r:.2f}' if (r := _ratio(times)) else '–'} |")
+        lines += ["", _mean("torch / ours", [r for times in found.values() if (r := _ratio(times))])]
+        gains = [times["ours"] / times["tuned"] for times in found.values() if "tuned" in times]
+        if gains:
+            lines.append(_mean("default / tuned", gains))
     PAGE.write_text("\n".join(lines) + "\n")
     print(f"written: {PAGE.name}")
+
+
+def _ratio(times: Mapping[str, float]) -> float | None:
+    theirs = [times[kind] for kind in ("torch", "compile") if kind in times]
+    ours = [times[kind] for kind in ("ours", "tuned") if kind in times]
+    return min(theirs) / min(ours) if theirs and ours else None
+
+
+def _mean(what: str, ratios: Sequence[float]) -> str:
+    if not ratios:
+        return f"No case has {what}."
+    return f"Geometric mean of {what}: {statistics.geometric_mean(ratios):.2f} over {len(ratios)} cases."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -353,11 +382,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("out", type=Path, metavar="OUT", nargs="?")
     parser.add_argument("--arch", default="sm_90", help="GPU to compile for (default sm_90)")
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES), metavar="NAME")
+    parser.add_argument("--tune", type=int, default=0, metavar="TRIALS", help="make: also tuned plugins, on this GPU")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="make: cases at once (default: all CPUs)")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     parser.add_argument("--seconds", type=float, default=math.inf, help="begin no case after this time")
     args = parser.parse_args(arguments)
     if args.command == "make":
-        make(args.folder, args.arch, args.cases)
+        make(args.folder, args.arch, args.cases, args.tune, args.jobs)
     elif args.command == "report":
         report(args.folder)
     else:

@@ -9,19 +9,19 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from plugin_autogen.errors import PluginAutogenError, one_line, shorten
+from plugin_autogen.arguments import positive, tensor_ranges
+from plugin_autogen.errors import PluginAutogenError, SelectionError, one_line, shorten
+from plugin_autogen.printing import bytes_text, counted, new_table, print_table
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from plugin_autogen.engine.build import EngineReport
-    from plugin_autogen.graph.shapes import ShapeRange, ShapeRanges
+    from plugin_autogen.graph.shapes import ShapeRanges
     from plugin_autogen.inspection import Inspection
     from plugin_autogen.pipeline import GenerationResult
+    from plugin_autogen.tuning import Tuning
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
@@ -33,7 +33,9 @@ def onnx_to_plugin_main(arguments: Sequence[str] | None = None) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`plugin_autogen generate|inspect|build`."""
+    """`plugin_autogen generate|inspect|build|compare|bench`."""
+    from plugin_autogen.cli_engine import add_engine_parsers
+
     parser = _Parser(prog="plugin_autogen", description="ONNX nodes to TensorRT plugins, and plugins to engines.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     generate = commands.add_parser("generate", help="the same as onnx_to_plugin", add_help=False)
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     generate.add_argument("-h", "--help", action="help", help="show this help and exit")
     generate.set_defaults(run=_generate)
     _add_inspect_parser(commands)
-    _add_build_parser(commands)
+    add_engine_parsers(commands)
 
     def run() -> int:
         parsed = parser.parse_args(arguments)
@@ -60,6 +62,9 @@ class _Parser(argparse.ArgumentParser):
 
 def _guarded(run: Callable[[], int]) -> int:
     """Runs a command; an error of ours is one line on stderr and a non-zero exit code."""
+    if os.uname().machine == "aarch64":
+        # Before numpy is imported: its OpenBLAS takes some Jetson boards for another core and dies of an instruction.
+        os.environ.setdefault("OPENBLAS_CORETYPE", "ARMV8")
     try:
         return run()
     except PluginAutogenError as error:
@@ -116,20 +121,39 @@ def _add_generate_arguments(parser: argparse.ArgumentParser) -> None:
         help="all nodes that the target TensorRT's parser refuses (asked where it is installed, else by its tables)",
     )
     _add_tensorrt_argument(parser)
+    _add_target_argument(parser)
+    add(
+        "--source_only",
+        action="store_true",
+        help="compile nothing; src/<library>/ builds with make or cmake where the plugins are needed",
+    )
     add("--plugin_dir", metavar="DIR", help="gets lib/<name>.so and src/<name>/ (default: plugins beside the output)")
-    add("--library", metavar="NAME", help="all plugins in one lib/NAME.so (default: one library a plugin)")
+    add(
+        "--library",
+        metavar="NAME",
+        help="all plugins in one lib/NAME.so (default: one library a plugin, or one tpat_plugins with --source_only)",
+    )
     add(
         "--arch",
         action="append",
         default=[],
         metavar="ARCH",
-        help="GPU to compile for, repeatable: sm_90, native, jetson-orin … (default: all from sm_75 up, and PTX)",
+        help="GPU to compile for, repeatable: sm_90, native, jetson-orin … (default: the target's, else all "
+        "from sm_75 up, and PTX)",
     )
     add("--cuda_home", metavar="DIR", help="CUDA toolkit (default: CUDA_HOME, PATH, wheels, /usr/local/cuda)")
     add("--tensorrt_home", metavar="DIR", help="TensorRT with its headers (default: TENSORRT_HOME, system, our own)")
     add("--check", choices=["off", "cpu"], default="cpu", help="compare numbers with ONNX Runtime (default: cpu)")
+    add(
+        "--precision",
+        choices=["fp32", "fp16", "bf16"],
+        default="fp32",
+        help="fp16, bf16: float32 plugins also take and give all their float32 tensors in that type, with kernels for "
+        "it, and TensorRT chooses (default: fp32)",
+    )
     _add_converters_argument(parser)
-    add("--jobs", type=_positive, metavar="N", help="compilers that run at once (default: number of CPUs)")
+    _add_tuning_arguments(parser)
+    add("--jobs", type=positive, metavar="N", help="compilers that run at once (default: number of CPUs)")
     add("--json", action="store_true", help="print the result as JSON instead of a table")
     add("-v", "--verbose", action="store_true", help="log what each stage decides")
 
@@ -149,7 +173,26 @@ def _add_tensorrt_argument(parser: argparse.ArgumentParser) -> None:
         type=known,
         metavar="RELEASE",
         help="TensorRT release to generate for: 8, 10, 11, rtx, or a minor one such as 8.5, whose table --auto then "
-        "goes by (default: the one that is installed, else 10)",
+        "goes by (default: the target's, else the one that is installed, else 10)",
+    )
+
+
+def _add_target_argument(parser: argparse.ArgumentParser) -> None:
+    from plugin_autogen.build import targets
+
+    def known(text: str) -> str:
+        try:
+            targets.target(text)
+        except PluginAutogenError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        return text
+
+    parser.add_argument(
+        "--target",
+        type=known,
+        metavar="BOARD",
+        help=f"board to generate for: {targets.known()} (a JetPack release other than the usual one); sets --arch and "
+        "--tensorrt, and --source_only on a machine of another kind",
     )
 
 
@@ -174,6 +217,11 @@ def _add_shape_arguments(parser: argparse.ArgumentParser) -> None:
     add("--optShapes", metavar="SHAPES", help="most usual shapes (default: maxShapes)")
     add("--maxShapes", metavar="SHAPES", help="largest shapes (default: optShapes)")
     add(
+        "--specialize",
+        action="store_true",
+        help="kernels for the most usual shapes beside those for all; the shapes at hand decide which ones run",
+    )
+    add(
         "-dynamic",
         "--dynamic_batchsize",
         metavar="BOOL",
@@ -185,32 +233,53 @@ def _add_shape_arguments(parser: argparse.ArgumentParser) -> None:
     add("-opt", "--optimize_batchsize", type=int, metavar="N", help="most usual batch (default 128)")
 
 
+def _add_tuning_arguments(parser: argparse.ArgumentParser) -> None:
+    from plugin_autogen.tuning import DEFAULT_TRIALS
+
+    add = parser.add_argument_group(
+        "tuning",
+        "Times candidates for each kernel on a GPU and keeps the fastest. Records stay in the database: an interrupted "
+        "search goes on where it was, and --tuning_db alone uses what it found, without a GPU.",
+    ).add_argument
+    add(
+        "--tune",
+        type=positive,
+        nargs="?",
+        const=DEFAULT_TRIALS,
+        metavar="TRIALS",
+        help=f"candidates to time for each TIR function (default: {DEFAULT_TRIALS})",
+    )
+    add("--tuning_db", metavar="DIR", help="the database (default with --tune: one a device, in the user's cache)")
+    add("--rpc_tracker", metavar="HOST:PORT", help="TVM's RPC tracker: tune on a board that is registered there")
+    add("--rpc_key", metavar="KEY", help="the board's key at the tracker, such as jetson-orin")
+    add("--rpc_cpu", metavar="TRIPLE", help="the board's CPU, such as aarch64-linux-gnu (default: this machine's)")
+
+
+def _tuning(arguments: argparse.Namespace) -> Tuning | None:
+    from plugin_autogen.tuning import Tracker, Tuning
+
+    remote = [arguments.rpc_tracker, arguments.rpc_key, arguments.rpc_cpu]
+    if arguments.tune is None:
+        if any(value is not None for value in remote):
+            raise SelectionError("--rpc_tracker, --rpc_key and --rpc_cpu are for tuning: give --tune too")
+        return None if arguments.tuning_db is None else Tuning(0, Path(arguments.tuning_db))
+    database = None if arguments.tuning_db is None else Path(arguments.tuning_db)
+    if arguments.rpc_tracker is None and arguments.rpc_key is None and arguments.rpc_cpu is None:
+        return Tuning(arguments.tune, database)
+    if arguments.rpc_tracker is None or arguments.rpc_key is None:
+        raise SelectionError("a board needs both --rpc_tracker and --rpc_key")
+    host, _, port = arguments.rpc_tracker.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise SelectionError(f"--rpc_tracker takes HOST:PORT, not '{one_line(arguments.rpc_tracker)}'")
+    return Tuning(arguments.tune, database, Tracker(host, int(port), arguments.rpc_key), arguments.rpc_cpu)
+
+
 def _shape_ranges(arguments: argparse.Namespace) -> ShapeRanges:
     from plugin_autogen.graph.shapes import ShapeRanges, batch_range
 
     sizes = (arguments.min_batchsize, arguments.optimize_batchsize, arguments.max_batchsize)
     batch = batch_range(*sizes) if _is_true(arguments.dynamic_batchsize) else None
-    return ShapeRanges(_tensor_ranges(arguments), batch)
-
-
-def _tensor_ranges(arguments: argparse.Namespace) -> dict[str, ShapeRange]:
-    from plugin_autogen.graph.shapes import parse_shapes, shape_ranges
-
-    given = [
-        {} if text is None else parse_shapes(text, option)
-        for option, text in (
-            ("--minShapes", arguments.minShapes),
-            ("--optShapes", arguments.optShapes),
-            ("--maxShapes", arguments.maxShapes),
-        )
-    ]
-    return shape_ranges(*given)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
-    return int(text)
+    return ShapeRanges(tensor_ranges(arguments), batch)
 
 
 def _generate(arguments: argparse.Namespace) -> int:
@@ -234,6 +303,8 @@ def _generate(arguments: argparse.Namespace) -> int:
             auto=arguments.auto,
             fuse=arguments.fuse,
             tensorrt=arguments.tensorrt,
+            target=arguments.target,
+            source_only=arguments.source_only,
             plugin_dir=arguments.plugin_dir,
             library=arguments.library,
             architectures=arguments.arch,
@@ -243,6 +314,9 @@ def _generate(arguments: argparse.Namespace) -> int:
             jobs=arguments.jobs,
             converters=arguments.converters,
             shapes=_shape_ranges(arguments),
+            tuning=_tuning(arguments),
+            precision=arguments.precision,
+            specialize=arguments.specialize,
             progress=progress,
         )
     if arguments.json:
@@ -253,8 +327,6 @@ def _generate(arguments: argparse.Namespace) -> int:
 
 
 def _is_true(text: str | None) -> bool:
-    from plugin_autogen.errors import SelectionError
-
     lowered = (text or "false").strip().lower()
     if lowered not in ("true", "1", "yes", "false", "0", "no"):
         raise SelectionError(f"-dynamic takes true or false, not '{one_line(text)}'")
@@ -332,8 +404,8 @@ class _progress:
 def _print_result(result: GenerationResult) -> None:
     for warning in result.warnings:
         print(f"warning: {one_line(warning)}", file=sys.stderr)
-    table = _table(
-        f"{_count(result.plugins, 'plugin')} for {_count(result.node_plugins, 'node')}",
+    table = new_table(
+        f"{counted(result.plugins, 'plugin')} for {counted(result.node_plugins, 'node')}",
         "plugin",
         "operator",
         "types",
@@ -343,63 +415,34 @@ def _print_result(result: GenerationResult) -> None:
         table.add_row(
             one_line(plugin.name),
             one_line(", ".join(plugin.operators)),
-            f"{_types(plugin.input_types)} -> {_types(plugin.output_types)}",
+            f"{_types(plugin.input_types)} -> {_types(plugin.output_types)}"
+            + (f", or {plugin.precision}" if plugin.precision is not None else ""),
             str(len(plugin.nodes)),
             str(plugin.kernels),
             "dynamic" if plugin.launches is None else str(plugin.launches),
-            "dynamic" if plugin.workspace_bytes is None else _bytes(plugin.workspace_bytes),
-            _bytes(plugin.constant_bytes),
-            "not checked" if plugin.check is None else f"{plugin.check.relative:.1e}",
+            "dynamic" if plugin.workspace_bytes is None else bytes_text(plugin.workspace_bytes),
+            bytes_text(plugin.constant_bytes),
+            ", ".join(f"{c.relative:.1e}" for c in (plugin.check, plugin.narrow_check) if c is not None)
+            or "not checked",
             f"{plugin.seconds:.1f}",
         )
-    _print_table(table)
+    print_table(table)
+    if any(plugin.tuned for plugin in result.plugins):
+        print(f"tuned      {sum(plugin.tuned for plugin in result.plugins)} TIR functions")
     print(f"model      {one_line(result.model)}")
     for library in result.libraries[:8]:
         print(f"library    {one_line(library)}")
     if len(result.libraries) > 8:
         print(f"           … and {len(result.libraries) - 8} more in {one_line(result.libraries[0].parent)}")
-    print(f"sources    {one_line(result.libraries[0].parent.parent / 'src')}")
+    print(f"sources    {one_line(result.sources[0].parent)}")
     print(f"took       {result.seconds:.1f} s")
-    print("next       " + " ".join(shlex.quote(word) for word in result.command))
-
-
-def _table(title: str, *left: str, right: Sequence[str] = ()) -> Table:
-    """A table whose cells are plain text: no name can smuggle markup in."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    for column in left:
-        table.add_column(column, overflow="fold")
-    for column in right:
-        table.add_column(column, justify="right")
-    return table
-
-
-def _print_table(table: Table) -> None:
-    from rich.console import Console
-
-    console = Console(markup=False, emoji=False, highlight=False)
-    if not console.is_terminal:  # a pipe has no width, and a table squeezed into 80 columns can be read by nobody
-        console.width = 240
-    console.print(table)
-
-
-def _count(things: Sized, word: str) -> str:
-    return f"{len(things)} {word}{'s' * (len(things) != 1)}"
+    label = "next" if result.libraries else "there"
+    for command in (*result.build_commands, result.command):
+        print(f"{label:10} " + " ".join(shlex.quote(word) for word in command))
 
 
 def _types(names: Sequence[str]) -> str:
     return ", ".join(dict.fromkeys(names)) or "-"
-
-
-def _bytes(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"
 
 
 # plugin_autogen inspect ----------------------------------------------------------------------------------------------
@@ -414,6 +457,7 @@ def _add_inspect_parser(commands: Any) -> None:
     )
     parser.add_argument("-i", "--input_model_path", required=True, metavar="ONNX", help="the model")
     _add_tensorrt_argument(parser)
+    _add_target_argument(parser)
     _add_converters_argument(parser)
     parser.add_argument("--all", action="store_true", help="one row a node, also of those that TensorRT takes")
     parser.add_argument("--json", action="store_true", help="print every node as JSON")
@@ -422,9 +466,11 @@ def _add_inspect_parser(commands: Any) -> None:
 
 def _inspect(arguments: argparse.Namespace) -> int:
     from plugin_autogen import api, releases
+    from plugin_autogen.build import targets
     from plugin_autogen.inspection import inspect
 
-    release = releases.release(arguments.tensorrt) if arguments.tensorrt else api.default_release()
+    version = arguments.tensorrt or (targets.target(arguments.target).tensorrt if arguments.target else None)
+    release = releases.release(version) if version else api.default_release()
     with _native_log_hidden(True):
         inspection = inspect(Path(arguments.input_model_path), release, [Path(p) for p in arguments.converters])
     if arguments.json:
@@ -441,15 +487,17 @@ def _print_inspection(inspection: Inspection, every: bool) -> None:
         print(f"warning: {one_line(warning)}", file=sys.stderr)
     refused = [node for node in inspection.nodes if not node.supported]
     counts = Counter((n.operator, n.supported, n.lowered_by) for n in inspection.nodes)
-    print(f"{_count(inspection.nodes, 'node')}, {len(refused)} of them not taken by {one_line(inspection.judge)}")
-    table = _table("operators", "operator", "TensorRT", "plugin from", right=("nodes",))
+    print(f"{counted(inspection.nodes, 'node')}, {len(refused)} of them not taken by {one_line(inspection.judge)}")
+    table = new_table("operators", "operator", "TensorRT", "plugin from", right=("nodes",))
     for (operator, supported, source), number in sorted(counts.items(), key=lambda item: (item[0][1], item[0][0])):
         table.add_row(shorten(operator), "yes" if supported else "no", source or "nothing", str(number))
-    _print_table(table)
+    print_table(table)
     shown = inspection.nodes if every else refused
     if not shown:
         return
-    table = _table("nodes" if every else "nodes that are not taken", "node", "operator", "inputs", "outputs", "why not")
+    table = new_table(
+        "nodes" if every else "nodes that are not taken", "node", "operator", "inputs", "outputs", "why not"
+    )
     for node in shown:
         inputs, outputs = ", ".join(node.inputs), ", ".join(node.outputs)
         table.add_row(
@@ -459,61 +507,7 @@ def _print_inspection(inspection: Inspection, every: bool) -> None:
             shorten(outputs),
             shorten(node.reason or "", 200),
         )
-    _print_table(table)
-
-
-# plugin_autogen build ------------------------------------------------------------------------------------------------
-
-
-def _add_build_parser(commands: Any) -> None:
-    parser = commands.add_parser(
-        "build",
-        help="build a TensorRT engine from a model with plugins",
-        description="Builds a TensorRT or TensorRT-RTX engine from a model with plugins.",
-    )
-    parser.add_argument("-i", "--input_model_path", required=True, metavar="ONNX", help="the rewritten model")
-    parser.add_argument("-o", "--output_engine_path", metavar="ENGINE", help="the engine to write (default: none)")
-    parser.add_argument(
-        "--plugins", nargs="+", default=[], metavar="PATH", help="plugin libraries, or folders with .so files in them"
-    )
-    for which, what in (("min", "smallest"), ("opt", "most usual"), ("max", "largest")):
-        parser.add_argument(
-            f"--{which}Shapes",
-            metavar="SHAPES",
-            help=f"{what} shapes of dynamic inputs: x:1x8x64,y:…, as trtexec has it (default: 1 for each dimension)",
-        )
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    parser.set_defaults(run=_build)
-
-
-def _build(arguments: argparse.Namespace) -> int:
-    from plugin_autogen.engine.build import build_engine
-
-    engine = Path(arguments.output_engine_path) if arguments.output_engine_path else None
-    profile = {name: (r.min, r.opt, r.max) for name, r in _tensor_ranges(arguments).items()}
-    plugins = [Path(p) for p in arguments.plugins]
-    report = build_engine(Path(arguments.input_model_path), engine, plugins, profile=profile)
-    if arguments.json:
-        print(json.dumps(dataclasses.asdict(report), indent=1, default=str))
-    else:
-        _print_engine(report)
-    return 0
-
-
-def _print_engine(report: EngineReport) -> None:
-    for warning in report.warnings:
-        print(f"warning: {one_line(warning)}", file=sys.stderr)
-    table = _table(
-        f"{_count(report.plugins, 'plugin')} taken by {report.builder}", "plugin", "library", right=("nodes", "layers")
-    )
-    for plugin in report.plugins:
-        library = plugin.library.name if plugin.library is not None else "TensorRT's own"
-        table.add_row(one_line(plugin.op_type), one_line(library), str(len(plugin.nodes)), str(len(plugin.layers)))
-    _print_table(table)
-    print(f"network    {report.layers} layer{'s' * (report.layers != 1)}")
-    if report.engine is not None:
-        print(f"engine     {one_line(report.engine)} ({_bytes(report.bytes)})")
-    print(f"took       {report.seconds:.1f} s")
+    print_table(table)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,10 @@ class CheckError(PluginAutogenError):
     """The generated code computes other numbers than the reference."""
 
 
+class TuningError(PluginAutogenError):
+    """No device to tune on, or a tuning database that is missing, broken or another device's."""
+
+
 class EngineError(PluginAutogenError):
     """TensorRT is missing, or its parser or builder refused the rewritten model."""
 

@@ -10,24 +10,30 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from plugin_autogen import dtypes
+from plugin_autogen.build.targets import TRTEXEC, Target
 from plugin_autogen.codegen import expr as ex
-from plugin_autogen.codegen.plan import KernelPlan, PluginPlan, launches
-from plugin_autogen.errors import OutputError, PluginAutogenError, SelectionError, UnsupportedError, shorten
+from plugin_autogen.codegen.plan import KernelPlan, PluginPlan, as_variants, launches
+from plugin_autogen.dtypes import ElementType
+from plugin_autogen.errors import CheckError, OutputError, PluginAutogenError, SelectionError, UnsupportedError, shorten
 from plugin_autogen.graph.shapes import ShapeRange, ShapeRanges, profile_options
 from plugin_autogen.releases import Interface, Release
+from plugin_autogen.tuning import Tuning
 
 if TYPE_CHECKING:
     import onnx
 
+    from plugin_autogen.build.architectures import Architectures
     from plugin_autogen.build.compile import LibrarySource
     from plugin_autogen.graph.extract import Extraction
     from plugin_autogen.graph.model import Model
     from plugin_autogen.graph.selection import Selection
     from plugin_autogen.graph.subgraph import Subgraph
+    from plugin_autogen.tuning.choose import Choose
     from plugin_autogen.verify.cpu import CheckResult
 
 
@@ -37,6 +43,10 @@ class Check(enum.Enum):
     OFF = "off"
     CPU = "cpu"
     """The lowered function, compiled for the CPU, against ONNX Runtime or ONNX's reference evaluator."""
+
+
+SOURCE_LIBRARY = "tpat_plugins"
+"""The one library of all plugins where nothing is compiled here: one folder to build on the board."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,11 @@ class Options:
         jobs: compilers that run at once; None: the number of CPUs.
         converters: Python files with the user's own converters and onnxscript functions.
         shapes: ranges of dynamic dimensions.
+        tuning: the search for faster schedules, or what an earlier one chose; None: default schedules.
+        precision: the narrower type (float16, bfloat16) in which plugins offer their float32 borders too; None: none.
+        specialize: plugins with dynamic shapes get kernels for the best sizes beside those for all.
+        target: the board that the plugins are for, where it was named; `release` and `architectures` are its own then.
+        source_only: compile nothing; the library is made of the source, on the machine that needs it.
     """
 
     release: Release
@@ -66,6 +81,11 @@ class Options:
     jobs: int | None = None
     converters: tuple[Path, ...] = ()
     shapes: ShapeRanges = field(default_factory=ShapeRanges)
+    tuning: Tuning | None = None
+    precision: ElementType | None = None
+    specialize: bool = False
+    target: Target | None = None
+    source_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,12 +97,17 @@ class PluginReport:
         nodes: names of the nodes that it replaces.
         operators: their ONNX operators, each once.
         kernels: number of CUDA kernels.
+        tuned: how many of its TIR functions have a schedule that tuning found.
         launches: kernel launches of one enqueue; None where a loop bound is known only at run time.
         input_types: element types at the border.
         output_types: likewise.
         workspace_bytes: None where it depends on dynamic dimensions.
         constant_bytes: of the tensors that live on the device.
         check: the errors against the reference; None with `--check off`, and for an operator that nothing else knows.
+        precision: the narrower type that its float32 borders may have instead, all of them; None where there is none.
+        narrow_check: the errors of the kernels for that type, as `check`.
+        optimum: with `--specialize`, the sizes of dynamic dimensions that kernels of their own are made for, in the
+            order of the inputs; None where there are none.
         seconds: of lowering, scheduling and checking; compilation is counted for the libraries.
     """
 
@@ -90,12 +115,16 @@ class PluginReport:
     nodes: tuple[str, ...]
     operators: tuple[str, ...]
     kernels: int
+    tuned: int
     launches: int | None
     input_types: tuple[str, ...]
     output_types: tuple[str, ...]
     workspace_bytes: int | None
     constant_bytes: int
     check: CheckResult | None
+    precision: str | None
+    narrow_check: CheckResult | None
+    optimum: tuple[int, ...] | None
     seconds: float
 
 
@@ -106,13 +135,14 @@ class GenerationResult:
     Attributes:
         model: the rewritten ONNX model.
         plugins: in the order of their first use.
-        libraries: the `.so` files.
-        sources: folder of each plugin's and library's source, a CMake project.
+        libraries: the `.so` files; none where only the source was wanted.
+        sources: folder of each plugin's and library's source, a project for CMake and make.
         node_plugins: node name → plugin name.
         release: key of the TensorRT release.
         warnings: one line each.
         seconds: wall clock.
         command: the command line that builds an engine from the result.
+        build_commands: those that come before it, where only the source was wanted.
     """
 
     model: Path
@@ -124,6 +154,7 @@ class GenerationResult:
     warnings: tuple[str, ...]
     seconds: float
     command: tuple[str, ...]
+    build_commands: tuple[tuple[str, ...], ...] = ()
 
     @property
     def plugin_names(self) -> list[str]:
@@ -138,7 +169,7 @@ Progress = Callable[[str, int, int], None]
 @dataclass(frozen=True)
 class _Lowered:
     plan: PluginPlan
-    check: CheckResult | None
+    checks: tuple[CheckResult, ...]
     seconds: float = field(compare=False)
 
 
@@ -176,11 +207,13 @@ def _run(
     from plugin_autogen.graph.dynamic import with_dynamic_shapes
     from plugin_autogen.graph.extract import extract
     from plugin_autogen.graph.model import load_model
-    from plugin_autogen.graph.rewrite import rewrite, save_model
+    from plugin_autogen.graph.rewrite import name_libraries, rewrite, save_model
     from plugin_autogen.graph.selection import select
     from plugin_autogen.lowering.custom import output_types
+    from plugin_autogen.tuning.choose import chooser
 
     start = time.monotonic()
+    _check_precision(options)
     _check_paths(input_model, output_model, options)
     progress("reading the model", 0, 1)
     model = load_model(input_model, functions, output_types)
@@ -198,26 +231,37 @@ def _run(
     if options.library is not None:
         _check_library_name(options.library)
     # Before the long part: a missing compiler must not be found out at its end.
-    toolchain = find_toolchain(options.cuda_home)
-    headers = find_tensorrt_headers(options.release, options.tensorrt_home)
+    toolchain = None if options.source_only else find_toolchain(options.cuda_home)
+    headers = find_tensorrt_headers(options.release, options.tensorrt_home) if toolchain else None
     architectures = resolve(options.architectures, toolchain)
+    choose = None
+    if options.tuning is not None:
+        compiler = toolchain or find_toolchain(options.cuda_home)  # candidates are compiled here, whatever is kept
+        choose = chooser(options.tuning, compiler, options.jobs, progress)
     extraction = extract(model, requests, options.release, allow_symbolic=True, ranges=dynamic.ranges)
 
     oldest = min(architectures.oldest, options.release.oldest_arch)
     lowered: dict[str, _Lowered] = {}
     for i, subgraph in enumerate(extraction.subgraphs):
         progress(f"lowering {subgraph.name}", i, len(extraction.subgraphs))
-        lowered[subgraph.name] = _lower(subgraph, options.check, oldest, options.release.interface)
+        lowered[subgraph.name] = _lower(subgraph, options, oldest, choose)
     plans = {name: result.plan for name, result in lowered.items()}
 
     with _staging(options.plugin_dir) as staging:
-        sources = _write_sources(plans, options, staging / "src")
-        progress("compiling", 0, len(sources))
-        libraries = compile_many(sources, staging / "lib", toolchain, headers, architectures, options.jobs)
+        sources = _write_sources(plans, options, architectures, staging / "src")
+        if toolchain and headers:
+            progress("compiling", 0, len(sources))
+            compile_many(sources, staging / "lib", toolchain, headers, architectures, options.jobs)
         sizes = {
             s.name: [t.dtype for t in plans[s.name].default.outputs[len(s.outputs) :]] for s in extraction.subgraphs
         }
         rewritten = rewrite(model, extraction, {name: plan.fingerprint for name, plan in plans.items()}, sizes)
+        folders = [options.plugin_dir / "src" / source.name for source in sources]
+        if options.source_only:
+            built = tuple(folder / "build" / f"{folder.name}.so" for folder in folders)
+        else:
+            built = tuple(options.plugin_dir / "lib" / f"{folder.name}.so" for folder in folders)
+        name_libraries(rewritten, built, output_model.parent)
         published = _publish(staging, options.plugin_dir)
         try:
             save_model(rewritten, output_model, model.base_dir)
@@ -226,19 +270,31 @@ def _run(
             raise
         published.commit()
     progress("done", 1, 1)
-    paths = tuple(options.plugin_dir / "lib" / library.path.name for library in libraries)
     return GenerationResult(
         model=output_model,
         plugins=tuple(_report(extraction, s, lowered[s.name]) for s in extraction.subgraphs),
-        libraries=paths,
+        libraries=() if options.source_only else built,
         sources=tuple(
             sorted({options.plugin_dir / "src" / f.name for s in sources for f in (*s.plugin_folders, s.folder)})
         ),
         node_plugins={node: use.plugin for use in extraction.uses for node in use.node_names},
         release=options.release.key,
-        warnings=tuple(w for w in (*model.warnings, *dynamic.warnings, *extraction.warnings, headers.note) if w),
+        warnings=tuple(
+            w
+            for w in (
+                *model.warnings,
+                *dynamic.warnings,
+                *extraction.warnings,
+                *_precision_warnings(extraction, options),
+                *_operand_warnings(lowered),
+                *_specialization_warnings(extraction, options),
+                headers.note if headers else "",
+            )
+            if w
+        ),
         seconds=time.monotonic() - start,
-        command=_engine_command(output_model, paths, options.release, dynamic.profile),
+        command=_engine_command(output_model, built, options, dynamic.profile),
+        build_commands=tuple(("make", "-C", str(f)) for f in folders) if options.source_only else (),
     )
 
 
@@ -253,48 +309,153 @@ def _refused_nodes(model: Model, selection: Selection, release: Release) -> list
 
 
 def build_plugin_plan(
-    subgraph: Subgraph, check: Check, oldest_arch: int | None = None, interface: Interface = Interface.V3
-) -> tuple[PluginPlan, CheckResult | None]:
-    """One subgraph through lowering, the check of numbers, scheduling and planning.
+    subgraph: Subgraph,
+    check: Check,
+    oldest_arch: int | None = None,
+    precision: ElementType | None = None,
+    specialize: bool = False,
+    choose: Choose | None = None,
+    interface: Interface = Interface.V3,
+) -> tuple[PluginPlan, tuple[CheckResult, ...]]:
+    """One subgraph through lowering, the check of numbers, tuning, scheduling and planning.
 
     Args:
         interface: decides what becomes of dimensions that depend on the data.
         oldest_arch: the oldest compute capability (75 for 7.5) that the kernels must run on; None: the default.
+        precision: the type of a second variant's borders where the first one's are float32; None: one variant alone.
+        specialize: each of these variants gets another one for the sizes of `subgraph.optimum`, where there are such.
+        choose: gives what tuning chose; None: default schedules.
+
+    Returns:
+        the plan, and what the check of each variant said; nothing where there is no reference, or no check is wanted.
 
     Raises:
         UnsupportedError, CheckError: without the name of the user's node; `run` adds it.
     """
+    narrow = subgraph.in_precision(precision) if precision is not None else None
+    variants = [subgraph] if narrow is None else [subgraph, narrow]
+    plans, results = _build_variants(variants, check, oldest_arch, choose, interface)
+    optimum = subgraph.optimum if specialize else None
+    # of these no size but those of the inputs is known before the plugin runs
+    if optimum is not None and not plans[0].data_sizes and not plans[0].shape_inputs:
+        specialized = [variant.at_sizes(optimum) for variant in variants]
+        made, found = _build_variants(specialized, check, oldest_arch, choose, interface)
+        sizes = tuple(optimum[symbol] for symbol in optimum)
+        plans += [replace(plan, sizes=sizes) for plan in made]
+        results += found
+    return PluginPlan(subgraph.name, as_variants(plans)), tuple(results)
+
+
+def _build_variants(
+    subgraphs: Sequence[Subgraph], check: Check, oldest_arch: int | None, choose: Choose | None, interface: Interface
+) -> tuple[list[KernelPlan], list[CheckResult]]:
+    """The plans of subgraphs that differ in the types of their borders alone, and their checks."""
     from plugin_autogen.codegen.plan_builder import build_plan
     from plugin_autogen.lowering.importer import import_subgraph
     from plugin_autogen.lowering.legalize import legalize, to_calls
+    from plugin_autogen.lowering.precision import with_borders
     from plugin_autogen.lowering.sizes import SizeForm, largest_sizes
     from plugin_autogen.schedule.default import schedule_module
-    from plugin_autogen.schedule.target import cuda_target
+    from plugin_autogen.schedule.rules.tuned import Tuned
+    from plugin_autogen.schedule.target import COMMON_ARCH, cuda_target
     from plugin_autogen.verify.cpu import check_on_cpu
     from plugin_autogen.verify.reference import has_reference
 
-    module = import_subgraph(subgraph, SizeForm.REAL if interface is Interface.V3 else SizeForm.BOUNDED)
-    checked = check is Check.CPU and has_reference(subgraph.model)
-    result = check_on_cpu(subgraph, module) if checked else None
+    variants, first = list(subgraphs), subgraphs[0]
+    module = import_subgraph(first, SizeForm.REAL if interface is Interface.V3 else SizeForm.BOUNDED)
+    if module.sizes or module.shapes:
+        variants = variants[:1]  # `with_borders` knows tensors alone, of sizes that inputs have
+    checked = check is Check.CPU and has_reference(first.model)
+    results = []
+    for i, variant in enumerate(variants if checked else []):
+        try:
+            results.append(check_on_cpu(variant, module))
+        except CheckError:
+            if not i:
+                raise
+            # What is an operand inside may be larger than float16 can hold.
+            variants[i] = replace(variant, narrow_operands=False)
+            results.append(replace(check_on_cpu(variants[i], module), wide_operands=True))
     target = cuda_target(oldest_arch)
-    calls = to_calls(legalize(module, target), target)
-    ranges = {s: r.max for s, r in subgraph.ranges.items() if r.max is not None}
+    legalized = legalize(module, target)
+    ranges = {s: r.max for s, r in first.ranges.items() if r.max is not None}
     largest = largest_sizes(module.sizes, ranges)
-    functions = schedule_module(calls, target, largest)
-    plan = build_plan(subgraph, calls, functions, module, target)
-    return PluginPlan(subgraph.name, (plan,)), result
+    plans = []
+    for variant in variants:
+        bordered = legalized if module.sizes or module.shapes else with_borders(legalized, variant)
+        calls = to_calls(bordered, target)
+        rules = [Tuned(choose(calls, target), oldest_arch or COMMON_ARCH)] if choose is not None else []
+        functions = schedule_module(calls, target, largest, rules)
+        plan = build_plan(variant, calls, functions, module, target)
+        plans.append(replace(plan, rules=tuple(function.rule for function in functions.values())))
+    return plans, results
 
 
-def _lower(subgraph: Subgraph, check: Check, oldest_arch: int, interface: Interface) -> _Lowered:
+def _lower(subgraph: Subgraph, options: Options, oldest_arch: int, choose: Choose | None) -> _Lowered:
     start = time.monotonic()
     try:
-        plan, result = build_plugin_plan(subgraph, check, oldest_arch, interface)
+        plan, results = build_plugin_plan(
+            subgraph,
+            options.check,
+            oldest_arch,
+            options.precision,
+            options.specialize,
+            choose,
+            options.release.interface,
+        )
     except PluginAutogenError as error:
         raise type(error)(f"{_blamed(subgraph, error.node)}: {error}") from error
     except Exception as error:  # whatever TVM raises past our own checks must still name the node
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise UnsupportedError(f"{_blamed(subgraph)}: cannot be lowered: {shorten(lines[-1], 300)}") from error
-    return _Lowered(plan, result, time.monotonic() - start)
+    return _Lowered(plan, results, time.monotonic() - start)
+
+
+def _check_precision(options: Options) -> None:
+    wanted = options.precision
+    if wanted is not None and not options.release.takes(wanted):
+        raise SelectionError(
+            f"--precision: plugins of {options.release.title} cannot have {wanted} at their borders: choose fp16"
+        )
+
+
+def _precision_warnings(extraction: Extraction, options: Options) -> list[str]:
+    """One line for each plugin that `--precision` changes nothing of, and for a TensorRT that does not choose types."""
+    wanted = options.precision
+    if wanted is None:
+        return []
+    narrow = [s.in_precision(wanted) is not None for s in extraction.subgraphs]
+    warnings = [
+        f'plugin "{s.name}" ({shorten(", ".join(dict.fromkeys(s.op_types)), 80)}) has no float32 at its border: '
+        f"there is no {wanted} variant of it"
+        for s, found in zip(extraction.subgraphs, narrow, strict=True)
+        if not found
+    ]
+    if any(narrow) and not options.release.is_weakly_typed:
+        warnings.append(
+            f"{options.release.title} leaves types as the model has them: it takes the {wanted} kernels where the "
+            f"rewritten model's tensors around a plugin are {wanted} (put Casts there, or use ModelOpt AutoCast)"
+        )
+    return warnings
+
+
+def _operand_warnings(lowered: Mapping[str, _Lowered]) -> list[str]:
+    return [
+        f'plugin "{name}": operands of its matrix products stay float32, without tensor cores: with float16 ones the '
+        "numbers are wrong (values inside may be too large for it)"
+        for name, result in lowered.items()
+        if any(check.wide_operands for check in result.checks)
+    ]
+
+
+def _specialization_warnings(extraction: Extraction, options: Options) -> list[str]:
+    """One line for each plugin whose dynamic dimensions have no best size."""
+    return [
+        f'plugin "{s.name}" ({shorten(", ".join(dict.fromkeys(s.op_types)), 80)}) has dynamic dimensions without a '
+        "range, so no optimum to be specialized for: give --minShapes, --optShapes and --maxShapes"
+        for s in extraction.subgraphs
+        if options.specialize and s.optimum is None and any(isinstance(d, str) for t in s.inputs for d in t.shape)
+    ]
 
 
 def _blamed(subgraph: Subgraph, node: str | None = None) -> str:
@@ -368,17 +529,24 @@ def _missing_parents(folder: Path) -> list[Path]:
     return missing
 
 
-def _write_sources(plans: Mapping[str, PluginPlan], options: Options, folder: Path) -> list[LibrarySource]:
+def _write_sources(
+    plans: Mapping[str, PluginPlan], options: Options, architectures: Architectures, folder: Path
+) -> list[LibrarySource]:
     """Renders every plugin and library into `folder/<name>/`."""
     from plugin_autogen.build.compile import LibrarySource
     from plugin_autogen.codegen.render import render_library, render_plugin
 
     for name, plan in plans.items():
         _write_files(folder / name, render_plugin(plan, options.release))
-    groups = {options.library: list(plans)} if options.library is not None else {name: [name] for name in plans}
+    common = options.library or (SOURCE_LIBRARY if options.source_only else None)
+    groups = {common: list(plans)} if common is not None else {name: [name] for name in plans}
+    # What the user named is what the source compiles for elsewhere too; else the compiler there decides.
+    chosen = (architectures.real or architectures.virtual) if options.architectures else ()
+    oldest = min(architectures.oldest, options.release.oldest_arch)
+    board = options.target.title if options.target is not None else ""
     sources = []
     for library, names in groups.items():
-        _write_files(folder / library, render_library(library, names, options.release))
+        _write_files(folder / library, render_library(library, names, options.release, chosen, oldest, board))
         sources.append(LibrarySource(library, folder / library, tuple(folder / name for name in names)))
     return sources
 
@@ -438,6 +606,8 @@ def _publish(staging: Path, plugin_dir: Path) -> _Published:
     try:
         backup.mkdir()
         for kind in ("src", "lib"):
+            if not (staging / kind).is_dir():
+                continue
             (plugin_dir / kind).mkdir(exist_ok=True)
             for source in sorted((staging / kind).iterdir()):
                 published.move(source, plugin_dir / kind / source.name)
@@ -450,18 +620,26 @@ def _publish(staging: Path, plugin_dir: Path) -> _Published:
 
 
 def _report(extraction: Extraction, subgraph: Subgraph, lowered: _Lowered) -> PluginReport:
-    plan = lowered.plan.default
+    from plugin_autogen.schedule.rules.tuned import Tuned
+
+    plan, variants = lowered.plan.default, lowered.plan.variants
+    narrow = {t.dtype.name for v in variants[1:] for t in (*v.inputs, *v.outputs)}
+    narrow -= {t.dtype.name for t in (*plan.inputs, *plan.outputs)}
     return PluginReport(
         name=subgraph.name,
         nodes=tuple(n for use in extraction.uses if use.plugin == subgraph.name for n in use.node_names),
         operators=tuple(dict.fromkeys(subgraph.op_types)),
         kernels=len(plan.kernels),
+        tuned=sum(variant.rules.count(Tuned.name) for variant in lowered.plan.variants),
         launches=_launch_count(plan),
         input_types=tuple(t.border_dtype.name for t in subgraph.inputs),
         output_types=tuple(t.border_dtype.name for t in subgraph.outputs),
         workspace_bytes=plan.workspace.value if isinstance(plan.workspace, ex.Const) else None,
         constant_bytes=sum(len(c.data) for c in plan.constants),
-        check=lowered.check,
+        check=lowered.checks[0] if lowered.checks else None,
+        precision=min(narrow, default=None),
+        narrow_check=lowered.checks[1] if narrow and lowered.checks else None,
+        optimum=next((v.sizes for v in variants if v.sizes is not None), None),
         seconds=lowered.seconds,
     )
 
@@ -488,9 +666,10 @@ def _launch_count(plan: KernelPlan) -> int | None:
 
 
 def _engine_command(
-    model: Path, libraries: Sequence[Path], release: Release, profile: Mapping[str, ShapeRange]
+    model: Path, libraries: Sequence[Path], options: Options, profile: Mapping[str, ShapeRange]
 ) -> tuple[str, ...]:
     """The next command: `trtexec`, or ours where the release has no trtexec that loads plugins."""
+    release = options.release
     shapes = profile_options(profile)
     engine = model.with_suffix(".engine")
     if release.key == "rtx":
@@ -508,4 +687,10 @@ def _engine_command(
     # `--plugins` is all that trtexec knows before 8.6; later ones call it deprecated.
     option = "--plugins" if release.key == "8" else "--staticPlugins"
     plugins = (f"{option}={path}" for path in libraries)
-    return ("trtexec", f"--onnx={model}", f"--saveEngine={engine}", *plugins, *shapes)
+    allowed = [_PRECISION_OPTIONS[options.precision]] if options.precision and release.is_weakly_typed else []
+    trtexec = TRTEXEC if options.target is not None else "trtexec"
+    return (trtexec, f"--onnx={model}", f"--saveEngine={engine}", *plugins, *allowed, *shapes)
+
+
+_PRECISION_OPTIONS = {dtypes.FLOAT16: "--fp16", dtypes.BFLOAT16: "--bf16"}
+"""What lets trtexec choose a format of that type."""

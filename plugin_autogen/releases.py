@@ -41,6 +41,11 @@ class Release:
     oldest_arch: int = 75
     version: tuple[int, int] | None = None
 
+    @property
+    def is_weakly_typed(self) -> bool:
+        """Whether its builder may choose the types of tensors, within what it is allowed (trtexec's --fp16)."""
+        return self.key in ("8", "10")
+
     def takes(self, dtype: ElementType) -> bool:
         return dtype in self.border_types
 

@@ -147,6 +147,14 @@ inline bool checkDimension(int32_t tensor, int32_t axis, int64_t given, int64_t 
     {
         return true;
     }
+    if (kStaticDimensions[tensor][axis] < 0)
+    {
+        logError(kPluginName, "dimension %d of %s %d is %lld, it must be %lld, for the dimensions of the other tensors",
+            static_cast<int>(axis), tensor < kNbInputs ? "input" : "output",
+            static_cast<int>(tensor < kNbInputs ? tensor : tensor - kNbInputs), static_cast<long long>(given),
+            static_cast<long long>(expected));
+        return false;
+    }
     logError(kPluginName, "dimension %d of %s %d is %lld, the plugin was generated for %lld: regenerate it",
         static_cast<int>(axis), tensor < kNbInputs ? "input" : "output",
         static_cast<int>(tensor < kNbInputs ? tensor : tensor - kNbInputs), static_cast<long long>(given),
@@ -314,7 +322,7 @@ inline bool bindShapes(
         }
     }
     readSymbols(dimsOf, symbols);
-    if (!checkLimits(symbols))
+    if (!checkLimits(symbols) || !checkSizes(symbols))
     {
         return false;
     }
@@ -335,13 +343,44 @@ inline bool bindShapes(
     return true;
 }
 
-// Bytes of workspace for these symbols: of one variant, or with -1 of the one that needs most.
+inline bool haveSameTypes(int32_t a, int32_t b)
+{
+    for (int32_t i = 0; i < kNbTensors; ++i)
+    {
+        if (kVariants[a].types[i] != kVariants[b].types[i])
+        {
+            return false;
+        }
+    }
+    return true;
+}
+
+// The variant itself, or one with its types that is made for these very sizes.
+inline int32_t specialized(int32_t variant, int64_t const* symbols)
+{
+    for (int32_t v = 0; v < kNbVariants; ++v)
+    {
+        int64_t const* const sizes = kVariants[v].sizes;
+        int32_t i = 0;
+        while (sizes != nullptr && i < kNbSymbols && sizes[i] == symbols[i])
+        {
+            ++i;
+        }
+        if (sizes != nullptr && i == kNbSymbols && haveSameTypes(v, variant))
+        {
+            return v;
+        }
+    }
+    return variant;
+}
+
+// Bytes of workspace for symbols up to these: of all variants with the types of one, or with -1 of all.
 inline size_t workspaceBytes(int32_t variant, int64_t const* symbols)
 {
     int64_t bytes = 0;
     for (int32_t v = 0; v < kNbVariants; ++v)
     {
-        if (variant < 0 || variant == v)
+        if (variant < 0 || haveSameTypes(variant, v))
         {
             bytes = maxOf(bytes, kVariants[v].workspaceBytes(symbols));
         }
@@ -371,7 +410,7 @@ inline int32_t execute(DeviceState const* state, nvinfer1::PluginTensorDesc cons
         return cudaErrorInvalidValue;
     }
     int32_t const status
-        = kVariants[variant].enqueue(symbols, inputs, outputs, state->constants(), workspace, stream);
+        = kVariants[specialized(variant, symbols)].enqueue(symbols, inputs, outputs, state->constants(), workspace, stream);
     if (status != cudaSuccess)
     {
         logError(kPluginName, "a kernel launch failed: %s", cudaGetErrorString(static_cast<cudaError_t>(status)));

@@ -66,10 +66,35 @@ struct SymbolSource
     int64_t limit;
 };
 
-// One implementation of the plugin. `types` holds inputs, then outputs.
+// How two sizes go together.
+enum class SizeRelation : int32_t
+{
+    kEqual,
+    kEqualOrOne, // the first one may be 1
+    kAtMost,     // the first one is not larger
+};
+
+// Compares two sizes that ONNX wants to go together; a line in the log where they do not.
+inline bool checkSize(
+    char const* plugin, int64_t size, int64_t other, SizeRelation relation, char const* source, char const* reason)
+{
+    if (size == other || (relation == SizeRelation::kEqualOrOne && size == 1)
+        || (relation == SizeRelation::kAtMost && size < other))
+    {
+        return true;
+    }
+    logError(plugin, "%s is %lld, it must be %s%lld%s, %s", source, static_cast<long long>(size),
+        relation == SizeRelation::kAtMost ? "at most " : "", static_cast<long long>(other),
+        relation == SizeRelation::kEqualOrOne ? " or 1" : "", reason);
+    return false;
+}
+
+// One implementation of the plugin. `types` holds inputs, then outputs; `sizes` the values of all symbols that it is made
+// for, or nullptr where it takes any.
 struct Variant
 {
     nvinfer1::DataType const* types;
+    int64_t const* sizes;
     int64_t (*workspaceBytes)(int64_t const* symbols);
     int32_t (*prepare)();
     int32_t (*enqueue)(int64_t const* symbols, void const* const* inputs, void* const* outputs, void* constants,

@@ -115,7 +115,8 @@ class Architectures:
 
     @property
     def oldest(self) -> int:
-        return min((*self.real, *self.virtual))
+        """The oldest one; `OLDEST_DEFAULT` where a compiler elsewhere decides."""
+        return min((*self.real, *self.virtual), default=OLDEST_DEFAULT)
 
     @property
     def front_ends(self) -> int:
@@ -131,10 +132,12 @@ def _front_end(number: int, fp8: bool) -> int:
     return max((start for start in starts if start <= number), default=number)
 
 
-def resolve(values: Sequence[str], toolchain: Toolchain) -> Architectures:
+def resolve(values: Sequence[str], toolchain: Toolchain | None) -> Architectures:
     """The architectures for the values of `--arch`.
 
     Args:
+        toolchain: what will compile; None for one elsewhere, which is taken to know what is named, and to decide itself
+            where `values` say `all`.
         values: each `sm_90`, `90`, `9.0`, `compute_90` (PTX only), `native`, `all`, or a name of `NAMES` or `FAMILIES`;
             none means `all`: all that the compiler knows from sm_75 up, and PTX of the newest front end for what comes.
 
@@ -148,6 +151,8 @@ def resolve(values: Sequence[str], toolchain: Toolchain) -> Architectures:
         text = value.strip().lower().replace(" ", "-").replace("_", "-")
         match = re.fullmatch(r"(?:(sm|compute)-)?([0-9]{2,3}|[0-9]{1,2}\.[0-9])", text)
         if text in ("all", "default"):
+            if toolchain is None:
+                continue
             known = tuple(n for n in toolchain.architectures if n >= OLDEST_DEFAULT) or toolchain.architectures
             real.update(known)
             virtual.add(max((n for n in known if n in _FRONT_ENDS), default=known[-1]))
@@ -158,11 +163,11 @@ def resolve(values: Sequence[str], toolchain: Toolchain) -> Architectures:
             (virtual if match[1] == "compute" else real).add(_known(number, f"{match[1] or 'sm'}_{number}", toolchain))
         elif text in NAMES:
             numbers = NAMES[text]
-            known_number = next((n for n in numbers if n in toolchain.architectures), numbers[0])
+            known_number = next((n for n in numbers if toolchain and n in toolchain.architectures), numbers[0])
             real.add(_known(known_number, f"{text} (sm_{known_number})", toolchain))
         elif text in FAMILIES:
-            members = [n for n in FAMILIES[text] if n in toolchain.architectures]
-            if not members:
+            members = [n for n in FAMILIES[text] if toolchain is None or n in toolchain.architectures]
+            if toolchain and not members:
                 raise ToolchainError(_unknown(f"{text} ({_list(FAMILIES[text])})", toolchain, FAMILIES[text][-1]))
             real.update(members)
         elif re.fullmatch(r"(?:(sm|compute)-)?[0-9]{2,3}[af]", text):
@@ -183,8 +188,8 @@ def resolve(values: Sequence[str], toolchain: Toolchain) -> Architectures:
     return Architectures(tuple(sorted(real)), tuple(sorted(virtual)))
 
 
-def _known(number: int, name: str, toolchain: Toolchain) -> int:
-    if number not in toolchain.architectures:
+def _known(number: int, name: str, toolchain: Toolchain | None) -> int:
+    if toolchain is not None and number not in toolchain.architectures:
         raise ToolchainError(_unknown(name, toolchain, number))
     return number
 
@@ -192,7 +197,7 @@ def _known(number: int, name: str, toolchain: Toolchain) -> int:
 def _unknown(name: str, toolchain: Toolchain, number: int) -> str:
     first, last = toolchain.architectures[0], toolchain.architectures[-1]
     if number < first:
-        remedy = "compile the source bundle on the board with its own CUDA 10.2 to 12"
+        remedy = "write the source alone with --source_only, and compile it on the board with its own CUDA 10.2 to 12"
     elif number > last:
         remedy = f"use a newer CUDA compiler, or compute_{last}, whose PTX newer GPUs run"
     else:

@@ -142,7 +142,7 @@ def compile_many(
     jobs = max(1, jobs or os.cpu_count() or 1)
     staging = _staging_in(lib_dir)
     try:
-        with tempfile.TemporaryDirectory(prefix="plugin_autogen-", dir=_shell_safe_folder()) as scratch:
+        with tempfile.TemporaryDirectory(prefix="plugin_autogen-", dir=shell_safe_folder()) as scratch:
             tools = _Tools(toolchain, headers, architectures, Path(scratch))
             return _compile(sources, lib_dir, staging, tools, jobs)
     except OSError as error:
@@ -162,7 +162,7 @@ def _staging_in(lib_dir: Path) -> Path:
         ) from None
 
 
-def _shell_safe_folder() -> str:
+def shell_safe_folder() -> str:
     """A folder for objects whose path a shell leaves as it is.
 
     nvcc hands its command lines, full paths of source, object and temporary files included, to a shell, between double

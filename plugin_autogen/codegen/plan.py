@@ -9,7 +9,8 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Union
 
 from plugin_autogen.codegen import expr as ex
@@ -155,12 +156,33 @@ class Branch:
 Step = Union[Launch, Copy, Loop, Branch]
 
 
+class Relation(enum.Enum):
+    """How two sizes go together."""
+
+    EQUAL = "equal"
+    EQUAL_OR_ONE = "equal or one"
+    """The first one may be 1: it is broadcast."""
+    AT_MOST = "at most"
+    """The first one is not larger."""
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """What ONNX wants of two sizes; compared before anything is launched."""
+
+    size: Expr
+    other: Expr
+    relation: Relation
+
+
 @dataclass(frozen=True)
 class KernelPlan:
     """One implementation of the plugin: its border types, kernels, and the steps that `enqueue` takes.
 
-    `source` is CUDA C++ that defines `kernels` and includes what it needs. Outputs whose shapes depend on `sizes` are
-    packed: they lie in memory as their actual shape says, and have room for the largest.
+    `source` is CUDA C++ that defines `kernels` and includes what it needs. `requirements` hold for every input that
+    `steps` may run on. `sizes` has the value of each symbol of the plugin that they are made for, in the order of the
+    plugin's dimensions; None: any. A plan with sizes has no symbols of its own. Outputs whose shapes depend on
+    `data_sizes` are packed: they lie in memory as their actual shape says, and have room for the largest.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -171,7 +193,10 @@ class KernelPlan:
     kernels: tuple[Kernel, ...]
     steps: tuple[Step, ...]
     source: str = field(repr=False)
-    sizes: tuple[Size, ...] = ()
+    rules: tuple[str, ...] = ()
+    requirements: tuple[Requirement, ...] = ()
+    sizes: tuple[int, ...] | None = None
+    data_sizes: tuple[Size, ...] = ()
     shape_inputs: tuple[ShapeInput, ...] = ()
     resolved: tuple[ResolvedSize, ...] = ()
 
@@ -180,8 +205,9 @@ class KernelPlan:
 class PluginPlan:
     """A plugin: one or several plans of the same computation, the default first.
 
-    Variants agree in the number, ranks and shapes of inputs and outputs, in all that gives symbols their values; border
-    types, kernels and workspace may differ.
+    Variants agree in the number, ranks and shapes of inputs and outputs, in all that gives symbols their values, and in
+    `requirements`; border types, kernels and workspace may differ. One that is made for certain `sizes` has numbers in
+    its shapes, and runs in the place of another one with the same types when the inputs have these sizes.
     """
 
     name: str
@@ -201,6 +227,19 @@ class PluginPlan:
             for constant in plan.constants:
                 digest.update(constant.data)
         return digest.hexdigest()[:16]
+
+
+def as_variants(plans: Sequence[KernelPlan]) -> tuple[KernelPlan, ...]:
+    """The plans with what variants of one plugin have in common: the smallest limits, and all requirements."""
+
+    def merged(dimension: Dimension) -> Dimension:
+        limits = [d.limit for p in plans for d in p.dimensions if d.symbol == dimension.symbol and d.limit is not None]
+        return replace(dimension, limit=min(limits, default=None))
+
+    requirements = tuple(dict.fromkeys(r for plan in plans for r in plan.requirements))
+    return tuple(
+        replace(plan, dimensions=tuple(map(merged, plan.dimensions)), requirements=requirements) for plan in plans
+    )
 
 
 def launches(steps: tuple[Step, ...]) -> list[Launch]:
@@ -267,7 +306,7 @@ def to_json(plan: KernelPlan) -> dict[str, Any]:
             {"symbol": r.symbol, "output": r.output, "axis": r.axis, "value": ex.to_json(r.value)}
             for r in plan.resolved
         ],
-        "sizes": [{"symbol": s.symbol, "output": s.output, "upper": ex.to_json(s.upper)} for s in plan.sizes],
+        "data_sizes": [{"symbol": s.symbol, "output": s.output, "upper": ex.to_json(s.upper)} for s in plan.data_sizes],
         "constants": [
             {"name": c.name, "dtype": c.dtype.name, "shape": list(c.shape), "bytes": len(c.data)}
             for c in plan.constants
@@ -275,4 +314,6 @@ def to_json(plan: KernelPlan) -> dict[str, Any]:
         "workspace": ex.to_json(plan.workspace),
         "kernels": [{"name": k.name, "parameters": list(k.parameters)} for k in plan.kernels],
         "steps": [step(s) for s in plan.steps],
+        "sizes": None if plan.sizes is None else list(plan.sizes),
+        "requirements": [[ex.to_json(r.size), r.relation.value, ex.to_json(r.other)] for r in plan.requirements],
     }

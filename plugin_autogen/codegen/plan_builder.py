@@ -22,6 +22,8 @@ from plugin_autogen.codegen.plan import (
     KernelPlan,
     Launch,
     Loop,
+    Relation,
+    Requirement,
     ResolvedSize,
     ShapeInput,
     Size,
@@ -30,9 +32,12 @@ from plugin_autogen.codegen.plan import (
     TensorSpec,
     expressions,
 )
+from plugin_autogen.codegen.requirements import assumptions
 from plugin_autogen.codegen.workspace import Interval, assign_offsets
 from plugin_autogen.errors import UnsupportedError
 from plugin_autogen.graph.subgraph import BorderTensor, Subgraph
+from plugin_autogen.lowering.registry import holds_users_operators
+from plugin_autogen.lowering.sizes import variables_of
 
 if TYPE_CHECKING:
     import tvm
@@ -65,7 +70,8 @@ def build_plan(
     Raises:
         UnsupportedError: `main` or a host function does what a plugin cannot, such as a call of TVM's runtime.
     """
-    reader = _Reader(subgraph, functions, imported)
+    reader = _Reader(subgraph, module, functions, imported)
+    reader.require_elements(imported.reshapes)
     reader.read_main(module["main"])
     source = _cuda_source(reader.used_kernels, target)
     return reader.finish(source)
@@ -121,8 +127,15 @@ _Pending = _PendingLaunch | _PendingCopy | _PendingLoop | _PendingBranch
 class _Reader:
     """Walks `main` and the host functions it calls."""
 
-    def __init__(self, subgraph: Subgraph, functions: Mapping[str, LoweredFunction], imported: RelaxModule) -> None:
+    def __init__(
+        self,
+        subgraph: Subgraph,
+        module: tvm.IRModule,
+        functions: Mapping[str, LoweredFunction],
+        imported: RelaxModule,
+    ) -> None:
         self._subgraph = subgraph
+        self._module = module
         self._functions = functions
         self._border_sizes = imported.border_sizes
         self._shapes = imported.shapes
@@ -148,6 +161,8 @@ class _Reader:
         self._steps: list[_Pending] = []
         self._values: dict[Any, Any] = {}
         self._loops = 0
+        self._requirements: dict[Requirement, None] = {}
+        self._is_strict = not holds_users_operators(subgraph.model)
         self.used_kernels: dict[str, tuple[str, tirx.PrimFunc]] = {}
         """Unique kernel name → (name inside its function, device function)."""
 
@@ -311,11 +326,44 @@ class _Reader:
             raise UnsupportedError(f"the lowering needs '{name}' of TVM's runtime, which a plugin has not got")
         raise UnsupportedError(f"the lowered subgraph holds '{name}', which a plugin cannot execute")
 
+    # sizes that must go together -------------------------------------------------------------------------------------
+
+    def require_elements(self, reshapes: Sequence[tuple[Any, Any]]) -> None:
+        """A reshaped tensor has as many elements as before."""
+        symbols: dict[Any, Expr] = {d.symbol: ex.Symbol(d.symbol) for d in self._dimensions}
+        symbols |= {str(v.name): ex.Symbol(str(v.name)) for shape in self._shapes for v in shape.variables}
+        for before, after in reshapes:
+            if variables_of(before) or variables_of(after):
+                continue  # the host never knows what the data decide
+            requirement = Requirement(_expr(after, symbols), _expr(before, symbols), Relation.EQUAL)
+            self._requirements[requirement] = None
+
+    def _require_sizes(self, function: tirx.PrimFunc, call: relax.Call, symbols: Mapping[str, Expr]) -> None:
+        """What the function assumes about dimensions, in terms of the plugin's."""
+        from tvm import tirx
+
+        found = assumptions(function, self._is_strict)
+        if not found:
+            return
+        scope: dict[Any, Any] = {}
+        for parameter, argument in zip(function.params, call.args, strict=True):
+            if not hasattr(argument.ty, "shape"):
+                scope[parameter] = _expr(argument, symbols)
+                continue
+            for formal, actual in zip(parameter.ty.shape, argument.ty.shape, strict=True):
+                if isinstance(formal, tirx.Var):
+                    scope[formal] = _expr(actual, symbols)
+        for assumption in found:
+            size, other = (_expr(value, scope) for value in (assumption.size, assumption.other))
+            if size != other and self._is_known(size) and self._is_known(other):
+                self._requirements[Requirement(size, other, assumption.relation)] = None
+
     # host functions --------------------------------------------------------------------------------------------------
 
     def _call_function(self, call: relax.Call, symbols: Mapping[Any, Expr]) -> None:
         name = call.op.name_hint
         function = self._functions[name]
+        self._require_sizes(self._module[call.op], call, symbols)
         scope: dict[Any, _Buffer | Expr] = {}
         if len(call.args) != len(function.host.params):
             raise UnsupportedError(f"the lowered function '{name}' takes scalars from TVM's runtime")
@@ -514,9 +562,10 @@ class _Reader:
             ),
             steps=steps,
             source=source,
-            sizes=tuple(self._sizes),
+            data_sizes=tuple(self._sizes),
             shape_inputs=self._shape_inputs(),
             resolved=self._resolved(steps, workspace),
+            requirements=tuple(self._requirements),
         )
 
 

@@ -1,7 +1,8 @@
 """From a `PluginPlan` to C++ and CUDA sources, and the project that builds a library of them.
 
 Whatever there is to decide is decided here; the templates hold loops and substitutions. Of the plan's names, only those
-of the plugin and of its kernels reach C++; symbols and loop variables are renamed, tensors are counted.
+of the plugin and of its kernels reach C++; symbols and loop variables are renamed, tensors are counted, and named in
+messages alone, escaped.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from plugin_autogen.codegen.plan import (
     Launch,
     Loop,
     PluginPlan,
+    Relation,
     ResolvedSize,
     Space,
     Step,
@@ -50,7 +52,15 @@ CONSTANT_ALIGNMENT = 256
 MAX_CONSTANT_BYTES = 1 << 30
 """Beyond this, code and data of the library come too far apart for the addresses that compilers use by default."""
 
+_RELATIONS = {
+    Relation.EQUAL: "SizeRelation::kEqual",
+    Relation.EQUAL_OR_ONE: "SizeRelation::kEqualOrOne",
+    Relation.AT_MOST: "SizeRelation::kAtMost",
+}
+
 INTERFACE_HEADERS = ("nvinfer_interface.h", "nvinfer_plugin_v2.h", "nvinfer_plugin_v3.h")
+
+PROJECT_FILES = ("library.cpp", "exports.map", "CMakeLists.txt", "Makefile", "README.md")
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _COMPARISONS = frozenset({"<", "<=", "==", "!=", "&&", "||"})
@@ -87,13 +97,29 @@ def render_plugin(plan: PluginPlan, release: Release) -> dict[str, bytes]:
     return _Renderer(plan, release).files()
 
 
-def render_library(name: str, plugin_names: Sequence[str], release: Release) -> dict[str, bytes]:
+def render_library(
+    name: str,
+    plugin_names: Sequence[str],
+    release: Release,
+    architectures: Sequence[int] = (),
+    oldest_arch: int | None = None,
+    board: str = "",
+) -> dict[str, bytes]:
     """The source files of a library, by file name, for the folder `src/<name>/`.
 
-    `library.cpp` has the entry points, `exports.map` is the linker's version script for them, `CMakeLists.txt` builds
-    the library anywhere, from the plugins' folders beside this one (or from this one, for a plugin of the same name).
+    `library.cpp` has the entry points, `exports.map` is the linker's version script for them, `CMakeLists.txt` and
+    `Makefile` build the library anywhere, from the plugins' folders beside this one (or from this one, for a plugin of
+    the same name).
+
+    Args:
+        architectures: compute capabilities (87 for 8.7) that the project compiles for unless told others; none: those
+            from `oldest_arch` on that the compiler there knows.
+        oldest_arch: the oldest one that the plugins' kernels run on; None: the release's.
+        board: title of the board that this is for, if it is known.
+
     Raises `PluginAutogenError` if there is no plugin.
     """
+    oldest_arch = oldest_arch or release.oldest_arch
     _check_identifier(name, "library")
     for plugin in plugin_names:
         _check_identifier(plugin, "plugin")
@@ -111,12 +137,13 @@ def render_library(name: str, plugin_names: Sequence[str], release: Release) -> 
         "entry_point": "getCreators" if v3 else "getPluginCreators",
         "release_title": release.title,
         "usage": _usage(name, release),
-        "old_architectures": " ".join(map(str, _OLD_ARCHITECTURES)),
+        "board": board,
+        "chosen_architectures": list(architectures),
+        "oldest_architecture": oldest_arch,
+        "old_architectures": " ".join(str(a) for a in _OLD_ARCHITECTURES if a >= oldest_arch),
         "architectures_by_cuda": [(cuda, " ".join(map(str, numbers))) for cuda, numbers in _ARCHITECTURES],
     }
-    files = {
-        file: _template(f"{file}.j2", context) for file in ("library.cpp", "exports.map", "CMakeLists.txt", "README.md")
-    }
+    files = {file: _template(f"{file}.j2", context) for file in PROJECT_FILES}
     for header in INTERFACE_HEADERS:
         files[header] = (resources.interface_include() / header).read_bytes()
     return files
@@ -144,6 +171,12 @@ def _usage(library: str, release: Release) -> list[str]:
 def _check_identifier(name: str, what: str) -> None:
     if not _IDENTIFIER.fullmatch(name):
         raise PluginAutogenError(f"{what} name {shorten(repr(name))} is no C identifier: use letters, digits and _")
+
+
+def _c_string(text: str) -> str:
+    """A C string literal; what is no plain ASCII letter, digit or sign becomes an octal escape, and means nothing."""
+    plain = (chr(b) if 32 <= b < 127 and chr(b) not in '"\\?' else f"\\{b:03o}" for b in text.encode())
+    return f'"{"".join(plain)}"'
 
 
 def _creator(plugin: str) -> str:
@@ -210,24 +243,26 @@ class _Renderer:
 
     def _check(self) -> None:
         _check_identifier(self.name, "plugin")
+        if self.plan.default.sizes is not None:
+            raise PluginAutogenError(f"plugin {self.name}: its default is made for certain sizes alone")
         if not self.plan.default.outputs:
             raise PluginAutogenError(f"plugin {self.name}: it has no output")
         for dimension in self.plan.default.dimensions:
             shapes = [t.shape for t in self.plan.default.inputs]
             if not (0 <= dimension.input < len(shapes) and 0 <= dimension.axis < len(shapes[dimension.input])):
                 raise PluginAutogenError(f"plugin {self.name}: a symbol stands for a dimension that no input has")
-        self._check_sizes()
+        self._check_data_sizes()
         for variant in self.plan.variants:
             self._check_variant(variant)
 
-    def _check_sizes(self) -> None:
+    def _check_data_sizes(self) -> None:
         outputs = self.plan.default.outputs
         default = self.plan.default
-        if (default.sizes or default.shape_inputs) and self.release.interface is not Interface.V3:
+        if (default.data_sizes or default.shape_inputs) and self.release.interface is not Interface.V3:
             raise PluginAutogenError(
                 f"plugin {self.name}: {self.release.title} has neither size tensors nor shape inputs"
             )
-        for size in self.plan.default.sizes:
+        for size in self.plan.default.data_sizes:
             if not 0 <= size.output < len(outputs) or (outputs[size.output].dtype, outputs[size.output].shape) != (
                 INT64,
                 (),
@@ -237,10 +272,16 @@ class _Renderer:
     def _check_variant(self, variant: KernelPlan) -> None:
         default = self.plan.default
         tensors = variant.inputs + variant.outputs
-        same = len(variant.inputs) == len(default.inputs) and variant.dimensions == default.dimensions
-        same &= (variant.sizes, variant.resolved) == (default.sizes, default.resolved)
+        wanted = [t.shape for t in self.tensors]
+        dimensions = default.dimensions
+        if variant.sizes is not None:
+            values = dict(zip(self.symbols, variant.sizes, strict=True))
+            wanted = [tuple(Const(ex.evaluate(d, values)) for d in shape) for shape in wanted]
+            dimensions = ()
+        same = len(variant.inputs) == len(default.inputs) and variant.dimensions == dimensions
+        same &= (variant.data_sizes, variant.resolved) == (default.data_sizes, default.resolved)
         same &= variant.shape_inputs == default.shape_inputs
-        if not same or [t.shape for t in tensors] != [t.shape for t in self.tensors]:
+        if not same or [t.shape for t in tensors] != wanted:
             raise PluginAutogenError(f"plugin {self.name}: its variants differ in their tensors' shapes")
         for tensor in tensors:
             if len(tensor.shape) > MAX_RANK:
@@ -299,11 +340,11 @@ class _Renderer:
             [str(d.value) if isinstance(d, Const) else "-1" for d in t.shape] + ["-1"] * (MAX_RANK - len(t.shape))
             for t in self.tensors
         ]
-        sizes: dict[Expr, str] = {Symbol(size.symbol): f"size{i}" for i, size in enumerate(default.sizes)}
+        sizes: dict[Expr, str] = {Symbol(size.symbol): f"size{i}" for i, size in enumerate(default.data_sizes)}
         outputs = [
             f"ExpressionBuilder::Expression const {sizes[Symbol(size.symbol)]} = "
             f"e.declareSize({size.output}, {self._builder(size.upper, default.outputs[size.output])});"
-            for size in default.sizes
+            for size in default.data_sizes
         ]
         outputs += [
             f"outputs[{t}].d[{axis}] = {sizes.get(d) or self._builder(d, tensor, axis)};"
@@ -334,6 +375,21 @@ class _Renderer:
             "symbol_sources": ", ".join(sources) or "{0, 0, INT64_MAX}",
             "symbol_lines": self._symbol_lines(d for t in self.tensors for d in t.shape if d not in sizes),
             "shape_lines": shapes,
+            "requirement_symbol_lines": self._symbol_lines(e for r in default.requirements for e in (r.size, r.other)),
+            "requirements": [
+                {
+                    "size": self._cpp(r.size),
+                    "other": self._cpp(r.other),
+                    "relation": _RELATIONS[r.relation],
+                    "size_source": _c_string(self._source(r.size)),
+                    "reason": _c_string(
+                        "which the plugin was generated for"
+                        if isinstance(r.other, Const)
+                        else f"for {self._source(r.other)}"
+                    ),
+                }
+                for r in default.requirements
+            ],
             "output_lines": outputs,
             "variants": [self._variant_context(i, v) for i, v in enumerate(self.plan.variants)],
             "constant_symbols": [f"{self.name}_constants"] if self.blob else [],
@@ -345,6 +401,7 @@ class _Renderer:
         return {
             "index": index,
             "file": self._file(index, "cu"),
+            "sizes": None if variant.sizes is None else ", ".join(f"INT64_C({size})" for size in variant.sizes),
             "types": [t.dtype.tensorrt for t in variant.inputs + variant.outputs],
             "workspace": self._cpp(variant.workspace),
             "workspace_symbol_lines": self._symbol_lines([variant.workspace]),
@@ -357,6 +414,18 @@ class _Renderer:
     @staticmethod
     def _file(index: int, suffix: str) -> str:
         return f"kernels_{index}.{suffix}" if index else f"kernels.{suffix}"
+
+    def _source(self, size: Expr) -> str:
+        """Where a size comes from, for a message: the dimensions of inputs in it."""
+        if isinstance(size, Const):
+            return "a size that the plugin was generated for"
+        places = [
+            f"dimension {d.axis} of input {d.input} ({shorten(self.plan.default.inputs[d.input].name, 40)})"
+            for d in self.plan.default.dimensions
+            if d.symbol in ex.symbols_of(size)
+        ]
+        given = " and ".join(places)
+        return given if isinstance(size, Symbol) else f"a size given by {given}"
 
     # Expressions
 

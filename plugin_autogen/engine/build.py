@@ -1,28 +1,22 @@
 """Builds an engine from a rewritten model and its plugin libraries, and says which plugins the builder took.
 
-The work is done in a child process (`engine/worker.py`): the loader reads LD_LIBRARY_PATH when a process starts, and
-a native library that aborts must end in one clear line, not in the end of this process.
+The work is done in a child process, see `child.py`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from plugin_autogen.engine import runtime_library
-from plugin_autogen.engine.runtime_library import Backend
+from plugin_autogen.engine import child, runtime_library
+from plugin_autogen.engine.options import BuildOptions, Profile, StrPath
 from plugin_autogen.errors import EngineError, ModelError, OutputError, shorten
-
-Shape = tuple[int, ...]
-Profile = Mapping[str, tuple[Shape, Shape, Shape]]
+from plugin_autogen.graph.rewrite import LIBRARIES_KEY
 
 
 @dataclass(frozen=True)
@@ -80,45 +74,41 @@ class RefusedNode:
 
 
 def build_engine(
-    model: Path,
-    engine: Path | None,
-    plugins: Sequence[Path] = (),
+    model: StrPath,
+    engine: StrPath | None = None,
+    plugins: Sequence[StrPath] = (),
     builder: str | None = None,
     profile: Profile | None = None,
+    options: BuildOptions | None = None,
 ) -> EngineReport:
     """Builds an engine.
 
     Args:
         model: ONNX file.
         engine: where to write it; None builds it only to see that it can be built.
-        plugins: plugin libraries, and folders that are searched for `*.so`.
+        plugins: plugin libraries, and folders that are searched for `*.so`; none: those that the model's metadata
+            names.
         builder: `tensorrt` or `rtx`; by default what is installed, TensorRT first.
         profile: for inputs with dynamic dimensions (minimum, optimum, maximum); inputs without one get 1 for each.
+        options: precision, workspace and so on; None: the release's defaults.
 
     Raises:
         ModelError: the model is missing.
-        EngineError: no TensorRT, a library that does not load, or a model that the parser or builder refuses; names the
-            node and operator where the parser tells them.
+        EngineError: no TensorRT, one that lacks an option, a library that does not load, or a model that the parser or
+            builder refuses; names the node and operator where the parser tells them.
         OutputError: the engine cannot be written.
     """
-    libraries = find_libraries(plugins)
-    request: dict[str, Any] = {
-        "action": "build",
-        "model": str(_existing(model)),
-        "libraries": [str(path) for path in libraries],
-        "profile": {name: [list(shape) for shape in shapes] for name, shapes in (profile or {}).items()},
-    }
+    request = build_request(model, plugins, profile, options or BuildOptions())
     backend = runtime_library.choose(builder)
-    with tempfile.TemporaryDirectory(prefix="plugin_autogen-") as scratch:
-        temporary = _beside(engine) if engine is not None else None
-        try:
-            request["engine"] = str(temporary) if temporary else None
-            result = _in_child(backend, request, Path(scratch))
-            if engine is not None and temporary is not None:
-                _replace(temporary, engine)
-        finally:
-            if temporary is not None:
-                temporary.unlink(missing_ok=True)
+    engine = Path(engine) if engine is not None else None
+    temporary = _beside(engine) if engine is not None else None
+    try:
+        result = child.run(backend, {**request, "action": "build", "engine": str(temporary) if temporary else None})
+        if engine is not None and temporary is not None:
+            _replace(temporary, engine)
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
     return EngineReport(
         builder=str(backend),
         engine=engine,
@@ -140,7 +130,21 @@ def build_engine(
     )
 
 
-def supports(model: Path, plugins: Sequence[Path] = (), builder: str | None = None) -> list[RefusedNode]:
+def build_request(
+    model: StrPath, plugins: Sequence[StrPath], profile: Profile | None, options: BuildOptions
+) -> dict[str, Any]:
+    """What the worker needs to build an engine."""
+    path = existing(model)
+    libraries = find_libraries(plugins) if plugins else libraries_of(path)
+    return {
+        "model": str(path),
+        "libraries": [str(library) for library in libraries],
+        "profile": {name: [list(shape) for shape in shapes] for name, shapes in (profile or {}).items()},
+        "options": options.request(),
+    }
+
+
+def supports(model: StrPath, plugins: Sequence[StrPath] = (), builder: str | None = None) -> list[RefusedNode]:
     """The nodes that the parser refuses, in the order of the graph; none when it takes the whole model.
 
     It names every node whose operator, attributes or types it refuses outright. A node that fails only while the
@@ -154,16 +158,14 @@ def supports(model: Path, plugins: Sequence[Path] = (), builder: str | None = No
     libraries = find_libraries(plugins)
     request = {
         "action": "supports",
-        "model": str(_existing(model)),
+        "model": str(existing(model)),
         "libraries": [str(path) for path in libraries],
     }
-    backend = runtime_library.choose(builder)
-    with tempfile.TemporaryDirectory(prefix="plugin_autogen-") as scratch:
-        result = _in_child(backend, request, Path(scratch))
+    result = child.run(runtime_library.choose(builder), request)
     return [RefusedNode(**node) for node in result["refused"]]
 
 
-def find_libraries(paths: Iterable[Path]) -> list[Path]:
+def find_libraries(paths: Iterable[StrPath]) -> list[Path]:
     """The plugin libraries that the paths name, absolute, each once; folders stand for all `*.so` below them.
 
     Raises:
@@ -183,10 +185,59 @@ def find_libraries(paths: Iterable[Path]) -> list[Path]:
     return list(found)
 
 
-def _existing(model: Path) -> Path:
-    if not model.is_file():
-        raise ModelError(f"no such model: {shorten(model)}")
-    return model.resolve()
+def libraries_of(model: Path) -> list[Path]:
+    """The plugin libraries that a rewritten model's metadata names, absolute.
+
+    Only files below the model's own folder count: a model from elsewhere must not choose what code is run here.
+
+    Raises:
+        EngineError: one of them is missing, or lies elsewhere.
+    """
+    import onnx
+
+    try:
+        metadata = onnx.load(model, load_external_data=False).metadata_props
+    except Exception:  # protobuf's and onnx's own exceptions share no base class; the parser will say what is wrong
+        return []
+    text = next((entry.value for entry in metadata if entry.key == LIBRARIES_KEY), "[]")
+    try:
+        names = [str(name) for name in json.loads(text)]
+    except (ValueError, TypeError):
+        raise EngineError(f"the metadata of {shorten(model)} is broken: name the libraries with --plugins") from None
+    root = model.resolve().parent
+    found = []
+    for name in names:
+        path = (root / name).resolve()
+        if not path.is_relative_to(root):
+            raise EngineError(
+                f"the model's plugin library {shorten(name)} lies outside the model's folder: name it with --plugins"
+            )
+        if not path.is_file():
+            raise EngineError(
+                f"the model's plugin library {shorten(name)} is not beside it: put it there, or name it with --plugins"
+            )
+        found.append(path)
+    return found
+
+
+def existing(path: StrPath, what: str = "model") -> Path:
+    """The absolute path. Raises `ModelError` when there is no such file."""
+    if not Path(path).is_file():
+        raise ModelError(f"no such {what}: {shorten(path)}")
+    return Path(path).resolve()
+
+
+def require_gpu(what: str) -> None:
+    """Raises `EngineError` where no GPU can run an engine."""
+    from plugin_autogen.build.architectures import native
+    from plugin_autogen.errors import ToolchainError
+
+    try:
+        native()
+    except ToolchainError:
+        raise EngineError(
+            f"no NVIDIA GPU found here, and {what} runs the engine: do it on the machine that has one"
+        ) from None
 
 
 def _beside(path: Path) -> Path:
@@ -212,44 +263,3 @@ def _replace(temporary: Path, path: Path) -> None:
         os.replace(temporary, path)
     except OSError as error:
         raise OutputError(f"cannot write {shorten(path)}: {error.strerror}") from None
-
-
-def _in_child(backend: Backend, request: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
-    """Runs the request in `worker.py`. Raises the `EngineError` that it reports, or one that tells how it died."""
-    (scratch / "request.json").write_text(json.dumps({**request, "module": backend.module, "title": backend.title}))
-    journal = scratch / "journal.jsonl"
-    environment = runtime_library.environment(backend, scratch)
-    # The child finds this package where this process did, and runs in a folder that holds nobody's modules.
-    package_root = str(Path(__file__).resolve().parents[2])
-    paths = [package_root, *(str(Path(path).resolve()) for path in sys.path if path)]
-    environment["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
-    done = subprocess.run(
-        [sys.executable, "-m", "plugin_autogen.engine.worker", "request.json", "journal.jsonl"],
-        cwd=scratch,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    )
-    text = journal.read_text(errors="replace") if journal.exists() else ""
-    # A line without its end was being written when the process died.
-    entries = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-    results: list[dict[str, Any]] = [entry["result"] for entry in entries if "result" in entry]
-    if results:
-        return results[-1]
-    last = entries[-1] if entries else {}
-    if "error" in last:
-        raise EngineError(last["error"])
-    stage = last.get("stage", "starting")
-    if done.returncode < 0:
-        try:
-            how = f"was killed by {signal.Signals(-done.returncode).name}"
-        except ValueError:
-            how = f"was killed by signal {-done.returncode}"
-    else:
-        how = f"ended with exit status {done.returncode}"
-    lines = [line for line in done.stdout.splitlines() if line.strip()]
-    words = f": {shorten(lines[-1], 200)}" if lines else ""
-    raise EngineError(f"{backend} {how} while {stage}{words}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import json
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +30,8 @@ DOMAIN = "plugin_autogen"
 DOMAIN_VERSION = 1
 PLUGIN_VERSION = "1"
 PLUGIN_NAMESPACE = ""
+LIBRARIES_KEY = "plugin_autogen.libraries"
+"""Of the metadata: the plugin libraries, a JSON list of paths relative to the model's folder."""
 
 SHAPE_INPUTS = "tensorrt_plugin_shape_input_indices"
 """Attribute by which TensorRT's parser (10 and later) knows the plugin's inputs that are shape tensors."""
@@ -67,6 +70,19 @@ def rewrite(
     if all(o.domain != DOMAIN for o in proto.opset_import):
         proto.opset_import.append(onnx.helper.make_opsetid(DOMAIN, DOMAIN_VERSION))
     return proto
+
+
+def name_libraries(proto: onnx.ModelProto, libraries: Sequence[Path], folder: Path) -> None:
+    """Writes into the metadata which libraries the model needs.
+
+    Args:
+        proto: the rewritten model.
+        libraries: the files.
+        folder: where the model will lie.
+    """
+    _keep(proto.metadata_props, lambda entry: entry.key != LIBRARIES_KEY)
+    paths = [Path(os.path.relpath(library.resolve(), folder.resolve())).as_posix() for library in libraries]
+    proto.metadata_props.add(key=LIBRARIES_KEY, value=json.dumps(paths))
 
 
 class _Rewriter:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ class RelaxModule:
     Attributes:
         module: the IRModule.
         symbols: TIR variable name of each symbolic dimension → (input, axis) that gives its value.
+        reshapes: numbers of elements before and after a reshape, where they are equal for some sizes only.
         sizes: the dimensions that the data decide.
         border_sizes: those at the outputs. Their values are the last results of `main`, in this order.
         shapes: what nodes make of the inputs that hold sizes: the last parameters of `main`, in this order.
@@ -40,6 +42,7 @@ class RelaxModule:
 
     module: tvm.IRModule
     symbols: Mapping[str, tuple[int, int]]
+    reshapes: tuple[tuple[tirx.Expr, tirx.Expr], ...] = ()
     sizes: tuple[Size, ...] = ()
     border_sizes: tuple[BorderSize, ...] = ()
     shapes: tuple[ResolvedShape, ...] = ()
@@ -64,6 +67,11 @@ def import_subgraph(subgraph: Subgraph, form: SizeForm = SizeForm.REAL) -> Relax
         info.name: TensorType(tensor.dtype, tuple(tensor.shape), tuple(tensor.shape))
         for info, tensor in zip(model.graph.output, subgraph.outputs, strict=True)
         if all(isinstance(d, int) for d in tensor.shape)
+    }
+    types.rounded = {
+        info.name: tensor.border_dtype.held_as
+        for info, tensor in zip(model.graph.input, subgraph.inputs, strict=True)
+        if tensor.encoding is Encoding.CAST and tensor.dtype.is_float and tensor.border_dtype.bits < tensor.dtype.bits
     }
     builder = relax.BlockBuilder()
     parameters, symbols = _parameters(subgraph)
@@ -95,9 +103,36 @@ def import_subgraph(subgraph: Subgraph, form: SizeForm = SizeForm.REAL) -> Relax
             at_border, counts = border_sizes(builder, [info.name for info in model.graph.output], results, sizes)
             result = builder.emit_output(relax.Tuple([*results, *counts]))
         builder.emit_func_output(result)
-    places = {str(v.name): place for v, place in symbols.items()}
-    resolved = tuple(shape_inputs.resolved)
-    return RelaxModule(builder.get(), places, tuple(sizes.declared), tuple(at_border), resolved)
+    module = builder.get()
+    return RelaxModule(
+        module,
+        {str(v.name): place for v, place in symbols.items()},
+        tuple(_reshapes(module["main"])),
+        tuple(sizes.declared),
+        tuple(at_border),
+        tuple(shape_inputs.resolved),
+    )
+
+
+def _reshapes(main: relax.Function) -> Iterator[tuple[tirx.Expr, tirx.Expr]]:
+    """Of each reshape the numbers of elements before and after, unless they are equal for all sizes.
+
+    An axis of size -1 is what division leaves, and may leave a rest.
+    """
+    from tvm import ir, relax, sym, tirx
+
+    analyzer = sym.Analyzer()
+    for block in main.body.blocks:
+        for binding in block.bindings:
+            call = binding.value
+            if not isinstance(call, relax.Call) or call.op != ir.Op.get("relax.reshape"):
+                continue
+            counts: list[Any] = [math.prod(shape_of(x)) for x in (call.args[0], binding.var)]
+            if all(isinstance(n, int) for n in counts):
+                continue
+            before, after = (tirx.const(n, "int64") if isinstance(n, int) else n for n in counts)
+            if not analyzer.can_prove_equal(before, after):
+                yield before, after
 
 
 def lowered_by(
@@ -136,6 +171,8 @@ class _TypesOf:
         self.symbols: dict[str, tirx.Var] = {}
         self.borders: dict[str, TensorType] = {}
         """Outputs of the subgraph: their stated shape bounds results whose size depends on the data."""
+        self.rounded: dict[str, str] = {}
+        """Inputs of the subgraph that crossed the border in a narrower type: that type."""
 
     def __call__(self, name: str) -> TensorType | None:
         if name in self.borders:
@@ -235,6 +272,7 @@ def _convert(
         inline=lambda graph, inputs: _inline(builder, model, graph, inputs, values, types, sizes, shape_inputs),
         sizes=sizes,
         shape_inputs=shape_inputs,
+        rounded={i: types.rounded[name] for i, name in enumerate(node.input) if name in types.rounded},
     )
     for i, name in enumerate(node.input):
         if name in sizes.bounded:

@@ -12,7 +12,7 @@ import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from plugin_autogen.dtypes import ElementType
@@ -55,6 +55,7 @@ class NodeContext:
         inline: converts a graph that the node has as an attribute, applied to Relax tensors; gives its outputs.
         sizes: the dimensions that the data decide, of the whole subgraph.
         shape_inputs: inputs of the subgraph whose values are sizes.
+        rounded: positions of inputs that crossed the plugin's border in a narrower type, and that type's TVM name.
     """
 
     node: onnx.NodeProto
@@ -66,6 +67,7 @@ class NodeContext:
     inline: Callable[[onnx.GraphProto, Sequence[relax.Expr]], list[relax.Expr]]
     sizes: Sizes
     shape_inputs: ShapeInputs
+    rounded: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -276,6 +278,14 @@ def find_entry(domain: str, operator: str, opset: int) -> Entry | None:
         if entry.since <= opset:
             return entry
     return None
+
+
+def holds_users_operators(model: onnx.ModelProto) -> bool:
+    """Whether a node of the model, or of its functions, is converted by a converter of the user's."""
+    opsets = {o.domain: o.version for o in model.opset_import}
+    nodes = (*model.graph.node, *(node for function in model.functions for node in function.node))
+    entries = (find_entry(node.domain, node.op_type, opsets.get(node.domain, 1)) for node in nodes)
+    return any(entry is not None and entry.is_users for entry in entries)
 
 
 @contextlib.contextmanager

@@ -370,6 +370,8 @@ COOPERATIVE_ELEMENTS = 32
 """Reductions over fewer elements than a warp has threads are not worth sharing."""
 MANY_OUTPUTS = 4096
 """With this many outputs one thread each keeps a GPU busy."""
+BUSY_OUTPUTS, LONG_ROW = 16384, 1024
+"""With fewer outputs than these, rows as long as this are worth more than a thread each."""
 
 
 def extent_of(sizes: Sequence[Dimension]) -> Dimension:
@@ -405,7 +407,8 @@ def combine_expr(combine: str, value: tirx.Expr, axis: Sequence[tirx.IterVar]) -
 def reduction_attributes(sizes: Sequence[Dimension], axes: Sequence[int], rows: Sequence[int]) -> dict[str, str]:
     """Block attributes of the stage that finishes a reduction: one thread a row where that suits the GPU.
 
-    It does where rows are many and neighbouring ones read neighbouring elements, or few elements make a row.
+    It does where rows are many and neighbouring ones read neighbouring elements, or few elements make a row. Where rows
+    are long the threads of a few thousand of them leave most of a GPU idle: those are cut into parts.
 
     Args:
         sizes: of the reduced tensor.
@@ -419,7 +422,8 @@ def reduction_attributes(sizes: Sequence[Dimension], axes: Sequence[int], rows: 
     few_elements = isinstance(elements, int) and elements < COOPERATIVE_ELEMENTS
     many_outputs = not isinstance(outputs, int) or outputs >= MANY_OUTPUTS
     beside = bool(sizes) and len(sizes) - 1 not in axes
-    return rows_attribute(rows) if many_outputs and (beside or few_elements) else {}
+    long = isinstance(elements, int) and elements >= LONG_ROW and isinstance(outputs, int) and outputs < BUSY_OUTPUTS
+    return rows_attribute(rows) if many_outputs and not long and (beside or few_elements) else {}
 
 
 def ordered_expr(combine: str, dtype: str) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from plugin_autogen.errors import UnsupportedError
 from plugin_autogen.schedule.lower import LoweredFunction, NotSchedulable, lower
 from plugin_autogen.schedule.narrow import Bounds, bounds_of_calls, narrowed
-from plugin_autogen.schedule.rules import default_rules
+from plugin_autogen.schedule.rules import Rule, default_rules
 from plugin_autogen.schedule.unit_reductions import without_unit_reductions
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def schedule_module(
-    module: tvm.IRModule, target: Target, largest: Mapping[str, int] | None = None
+    module: tvm.IRModule, target: Target, largest: Mapping[str, int] | None = None, rules: Sequence[Rule] = ()
 ) -> dict[str, LoweredFunction]:
     """Every TIR function of the module, scheduled and lowered, by name.
 
@@ -31,34 +31,55 @@ def schedule_module(
         module: `main` as a list of calls, and the functions.
         target: CUDA.
         largest: of symbolic dimensions by name; where it is known, indices may have 32 bits.
+        rules: those that are tried before the default ones.
 
     Raises:
         UnsupportedError: a function for which no rule gives valid kernels.
     """
-    from tvm import tirx
-
     bounds = bounds_of_calls(module, largest) if largest else {}
     return {
-        variable.name_hint: schedule_function(function, variable.name_hint, target, bounds.get(variable.name_hint))
-        for variable, function in module.functions.items()
-        if isinstance(function, tirx.PrimFunc)
+        name: schedule_function(function, name, target, bounds.get(name), rules)
+        for name, function in functions_of(module).items()
     }
 
 
+def functions_of(module: tvm.IRModule) -> dict[str, tirx.PrimFunc]:
+    """The module's TIR functions by name, as schedule rules get them."""
+    from tvm import tirx
+
+    found = {
+        variable.name_hint: without_unit_reductions(function)
+        for variable, function in module.functions.items()
+        if isinstance(function, tirx.PrimFunc)
+    }
+    return {name: narrowed(function, {}) or function for name, function in found.items()}
+
+
 def schedule_function(
-    function: tirx.PrimFunc, name: str, target: Target, bounds: Bounds | None = None
+    function: tirx.PrimFunc, name: str, target: Target, bounds: Bounds | None = None, rules: Sequence[Rule] = ()
 ) -> LoweredFunction:
-    """One TIR function, scheduled by the first rule that fits; `bounds` are those of its symbolic dimensions."""
-    function = without_unit_reductions(function)
+    """One function of `functions_of`, scheduled by the first rule that fits.
+
+    Args:
+        function: without reductions over nothing, with narrow indices where its sizes are fixed.
+        name: of its kernels.
+        target: CUDA.
+        bounds: of its symbolic dimensions.
+        rules: those that are tried before the default ones.
+
+    Raises:
+        UnsupportedError: no rule gives valid kernels.
+    """
+    rules = [*rules, *default_rules()]
     if bounds and (narrow := narrowed(function, bounds)) is not None:
         with contextlib.suppress(UnsupportedError):
-            return replace(_first_fitting(narrow, name, target), narrow=True)
-    return _first_fitting(function, name, target)
+            return replace(_first_fitting(narrow, name, target, rules), narrow=True)
+    return _first_fitting(function, name, target, rules)
 
 
-def _first_fitting(function: tirx.PrimFunc, name: str, target: Target) -> LoweredFunction:
+def _first_fitting(function: tirx.PrimFunc, name: str, target: Target, rules: Sequence[Rule]) -> LoweredFunction:
     reasons = []
-    for rule in default_rules():
+    for rule in rules:
         try:
             scheduled = rule.apply(function, target)
             if scheduled is None:

@@ -11,9 +11,16 @@ if TYPE_CHECKING:
 def inlined(function: tirx.PrimFunc) -> tuple[s_tir.Schedule, list[Any]] | None:
     """A schedule of the function and dlight's description of each block left; None where dlight cannot describe one."""
     from tvm import s_tir
+
+    schedule = s_tir.Schedule(function)
+    blocks = inline(schedule)
+    return None if blocks is None else (schedule, blocks)
+
+
+def inline(schedule: s_tir.Schedule) -> list[Any] | None:
+    """The same for a schedule that exists; it changes."""
     from tvm.s_tir.dlight.analysis import normalize_prim_func
     from tvm.s_tir.dlight.base import try_inline
 
-    schedule = s_tir.Schedule(function)
     blocks = normalize_prim_func(schedule)
-    return None if blocks is None else (schedule, list(try_inline(schedule, blocks)))
+    return None if blocks is None else list(try_inline(schedule, blocks))

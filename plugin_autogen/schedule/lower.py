@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import tvm
     from tvm import tirx
     from tvm.target import Target
 
 MAX_THREADS = 1024
 MAX_SHARED_BYTES = 48 * 1024
 MAX_GRID_YZ = 65535
+MAX_LOCAL_BYTES = 512 * 1024
+"""Of one thread (CUDA C++ Programming Guide, "Technical Specifications per Compute Capability")."""
 OWN_BARRIERS = "plugin_autogen.own_barriers"
 """Attribute of a function whose schedule has placed every barrier: TVM's placement refuses loops under a condition."""
 
@@ -28,12 +31,14 @@ class LoweredFunction:
     Attributes:
         host: allocations, loops and `call_ffi_kernel` launches over the function's buffers.
         kernels: device functions by the name that the launches use.
+        scheduled: the function as the schedule rule left it.
         rule: the schedule rule that made it.
         narrow: whether indices have 32 bits because symbolic dimensions are limited.
     """
 
     host: tirx.PrimFunc
     kernels: dict[str, tirx.PrimFunc]
+    scheduled: tirx.PrimFunc
     rule: str
     narrow: bool = False
 
@@ -49,29 +54,43 @@ def lower(
     Raises:
         NotSchedulable: a loop outside any thread binding that touches device memory, or a limit of CUDA exceeded.
     """
+    host, kernels = parts_of(split(function, name, target, keeps_host_loops))
+    return LoweredFunction(host, {k: _with_folded_bits(kernel) for k, kernel in kernels.items()}, function, rule)
+
+
+def split(function: tirx.PrimFunc, name: str, target: Target, keeps_host_loops: bool = False) -> tvm.IRModule:
+    """The scheduled function, lowered and split into a host function and kernels.
+
+    Raises:
+        NotSchedulable: as `lower`.
+    """
     import tvm
 
     function = function.with_attr("global_symbol", name).with_attr("target", target).with_attr("tirx.noalias", True)
     passes = _passes(OWN_BARRIERS in function.attrs, vectorize=not _holds_bools(function))
     try:
-        module = tvm.transform.Sequential(passes)(tvm.IRModule({name: _with_kept_predicates(function)}))
+        module: tvm.IRModule = tvm.transform.Sequential(passes)(tvm.IRModule({name: _with_kept_predicates(function)}))
     except Exception as error:  # TVM raises many kinds; the caller tries the next rule
         raise NotSchedulable(str(error).strip().splitlines()[-1]) from error
-    host: tirx.PrimFunc | None = None
-    kernels: dict[str, tirx.PrimFunc] = {}
-    for variable, part in module.functions.items():
-        if int(part.attrs.get("calling_conv", 0)) == 2:  # kDeviceKernelLaunch
-            kernels[variable.name_hint] = _with_folded_bits(part)
-        elif host is None:
-            host = part
-        else:
-            raise NotSchedulable("the function was split into several host functions")
-    if host is None:
-        raise NotSchedulable("the function has no host part")
+    host, kernels = parts_of(module)
     for kernel in kernels.values():
         _check_limits(kernel)
     _check_host(host.body, keeps_host_loops)
-    return LoweredFunction(host, kernels, rule)
+    return module
+
+
+def parts_of(module: tvm.IRModule) -> tuple[tirx.PrimFunc, dict[str, tirx.PrimFunc]]:
+    """The host function of a module that was split, and its kernels by name."""
+    hosts: list[tirx.PrimFunc] = []
+    kernels: dict[str, tirx.PrimFunc] = {}
+    for variable, part in module.functions.items():
+        if int(part.attrs.get("calling_conv", 0)) == 2:  # kDeviceKernelLaunch
+            kernels[variable.name_hint] = part
+        else:
+            hosts.append(part)
+    if len(hosts) != 1:
+        raise NotSchedulable(f"the function was split into {len(hosts)} host functions")
+    return hosts[0], kernels
 
 
 def _with_kept_predicates(function: tirx.PrimFunc) -> tirx.PrimFunc:
@@ -178,26 +197,31 @@ def _passes(own_barriers: bool, vectorize: bool) -> list[object]:
 
 
 def _check_limits(kernel: tirx.PrimFunc) -> None:
-    """Threads a block, shared memory (static and of the launch together), and the grid's second and third dimension."""
+    """Threads a block, memory of a block and of a thread, and the grid's second and third dimension."""
     import tvm_ffi
     from tvm import tirx
     from tvm.runtime import DataType
 
     extents: dict[str, int] = {}
-    shared = 0
+    shared = local = 0
 
     def visit_attribute(statement: tirx.AttrStmt) -> None:
         if statement.attr_key == "thread_extent" and isinstance(statement.value, tirx.IntImm):
             extents[str(statement.node.thread_tag)] = int(statement.value)
 
     def visit_allocation(statement: tirx.AllocBuffer) -> None:
-        nonlocal shared
+        nonlocal shared, local
         buffer = statement.buffer
-        if str(buffer.scope()) not in ("shared", "shared.dyn"):
+        scope = str(buffer.scope())
+        if scope not in ("shared", "shared.dyn", "local"):
             return
         if not all(isinstance(extent, tirx.IntImm) for extent in buffer.shape):
-            raise NotSchedulable("shared memory of a size known only at run time")
-        shared += math.prod(int(extent) for extent in buffer.shape) * ((DataType(str(buffer.dtype)).bits + 7) // 8)
+            raise NotSchedulable(f"{scope} memory of a size known only at run time")
+        size = math.prod(int(extent) for extent in buffer.shape) * ((DataType(str(buffer.dtype)).bits + 7) // 8)
+        if scope == "local":
+            local += size
+        else:
+            shared += size
 
     tvm_ffi.structural_walk(kernel.body, [(tirx.AttrStmt, visit_attribute), (tirx.AllocBuffer, visit_allocation)])
     threads = math.prod(extent for tag, extent in extents.items() if tag.startswith("threadIdx"))
@@ -205,6 +229,8 @@ def _check_limits(kernel: tirx.PrimFunc) -> None:
         raise NotSchedulable(f"{threads} threads a block, CUDA allows {MAX_THREADS}")
     if shared > MAX_SHARED_BYTES:
         raise NotSchedulable(f"{shared} bytes of shared memory a block, the target allows {MAX_SHARED_BYTES}")
+    if local > MAX_LOCAL_BYTES:
+        raise NotSchedulable(f"{local} bytes of local memory a thread, CUDA allows {MAX_LOCAL_BYTES}")
     for tag in ("blockIdx.y", "blockIdx.z"):
         if extents.get(tag, 0) > MAX_GRID_YZ:
             raise NotSchedulable(f"{tag} spans {extents[tag]} blocks, CUDA allows {MAX_GRID_YZ}")

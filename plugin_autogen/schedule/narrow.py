@@ -1,10 +1,13 @@
-"""32-bit indices where the ranges of dynamic dimensions allow them: 64-bit divisions take a GPU many times as long.
+"""32-bit indices where the sizes of tensors allow them: 64-bit divisions take a GPU many times as long.
 
-Static functions need none of this: there TVM proves what fits, expression by expression.
+TVM narrows what it can prove to fit, expression by expression: nothing that depends on dynamic dimensions, whose ranges
+it does not know, and nothing that depends on data, such as a coordinate. Where a tensor has less than 2^31 elements its
+indices have 32 bits whatever they depend on, because no access leaves its tensor.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 LARGEST = 2**31 - 2**16
 """Of an index: threads of the last block count beyond the end, by a tile at most."""
 
+_ROUNDINGS = (".floor", ".ceil", ".nearbyint", ".round", ".trunc")
 _WIDE = ("int64", "uint64")
 _NARROW = ("int8", "uint8", "int16", "uint16", "int32")
 
@@ -68,11 +72,11 @@ def _variables(parameters: Any, arguments: Any) -> list[tuple[Any, Any]]:
 
 
 def narrowed(function: tirx.PrimFunc, bounds: Bounds) -> tirx.PrimFunc | None:
-    """The function with 32-bit indices; None where it has no symbols, or an integer may exceed them."""
+    """The function with 32-bit indices; None where an integer may exceed them."""
     import tvm
     from tvm import tirx
 
-    if not bounds or not _fits(function, bounds):
+    if not _fits(function, bounds):
         return None
     try:
         module = tirx.transform.ForceNarrowIndexToInt32()(tvm.IRModule({"main": function}))
@@ -82,7 +86,10 @@ def narrowed(function: tirx.PrimFunc, bounds: Bounds) -> tirx.PrimFunc | None:
 
 
 def _fits(function: tirx.PrimFunc, bounds: Bounds) -> bool:
-    """Whether every 64-bit integer of the function, and every number of elements, is at most `LARGEST`."""
+    """Whether every 64-bit integer of the function, and every number of elements, is at most `LARGEST`.
+
+    Indices of accesses need no look: the number of elements bounds them.
+    """
     import tvm_ffi
     from tvm import ir, s_tir, sym, tirx
 
@@ -92,6 +99,7 @@ def _fits(function: tirx.PrimFunc, bounds: Bounds) -> bool:
         if largest > LARGEST:
             return False
         analyzer.bind(variable, ir.Range(zero, tirx.const(largest + 1, "int64")))
+    body = _with_known_casts(function.body, analyzer)
     ranges: list[tuple[Any, Any]] = []
     buffers: list[Any] = [p.ty for p in function.params if hasattr(p.ty, "shape")]
 
@@ -100,7 +108,7 @@ def _fits(function: tirx.PrimFunc, bounds: Bounds) -> bool:
         buffers.extend(block.alloc_buffers)
 
     tvm_ffi.structural_walk(
-        function.body,
+        body,
         [
             (tirx.For, lambda loop: ranges.append((loop.loop_var, ir.Range.from_min_extent(loop.min, loop.extent)))),
             (s_tir.SBlock, visit_block),
@@ -126,11 +134,55 @@ def _fits(function: tirx.PrimFunc, bounds: Bounds) -> bool:
         if large(count):
             return False
     beyond: list[bool] = []
+    places: list[Any] = []
+    tvm_ffi.structural_walk(body, ((ir.TensorLoad, tirx.BufferStore), lambda a: places.extend(a.indices)))
+    indices: set[Any] = set()
+    for place in places:
+        tvm_ffi.structural_walk(place, (ir.Expr, indices.add))
 
     def visit(value: Any) -> None:
         dtype = str(getattr(getattr(value, "ty", None), "dtype", ""))
-        if dtype in _WIDE:
+        if dtype in _WIDE and value not in indices:
             beyond.append(dtype == "uint64" or large(value))
 
-    tvm_ffi.structural_walk(function.body, (ir.Expr, visit))
+    tvm_ffi.structural_walk(body, (ir.Expr, visit))
     return not any(beyond)
+
+
+def _with_known_casts(body: tirx.Stmt, analyzer: Any) -> tirx.Stmt:
+    """The statement with a bound variable in the place of each floating point number that was clamped and cast.
+
+    Coordinates come so: TVM derives no range for them.
+    """
+    import tvm_ffi
+    from tvm import ir, tirx
+
+    def visit(cast: tirx.Cast) -> Any:
+        dtype = str(cast.ty.dtype)
+        if dtype not in _WIDE or (limits := _clamped(cast.value)) is None:
+            return cast
+        variable = tirx.Var("coordinate", dtype)
+        low, high = (tirx.const(limit, dtype) for limit in limits)
+        analyzer.bind(variable, ir.Range(low, high + 1))
+        return variable
+
+    return tvm_ffi.structural_map(body, (tirx.Cast, visit))
+
+
+def _clamped(value: Any) -> tuple[int, int] | None:
+    """Bounds of a floating point expression that ends in `min` and `max` with constants, perhaps rounded."""
+    from tvm import ir, tirx
+
+    while isinstance(value, ir.Call) and isinstance(value.op, ir.Op) and value.op.name.endswith(_ROUNDINGS):
+        value = value.args[0]
+    found: dict[type, float] = {}
+    while isinstance(value, (tirx.Max, tirx.Min)) and type(value) not in found:
+        limit = next((side.value for side in (value.a, value.b) if isinstance(side, tirx.FloatImm)), None)
+        if limit is None:
+            break
+        found[type(value)] = float(limit)
+        value = value.a if isinstance(value.b, tirx.FloatImm) else value.b
+    if len(found) != 2 or not all(abs(limit) < LARGEST for limit in found.values()):
+        return None
+    low, high = found[tirx.Max], found[tirx.Min]
+    return math.floor(min(low, high)), math.ceil(max(low, high))

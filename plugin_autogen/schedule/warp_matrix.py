@@ -17,7 +17,9 @@ SIDE = 16
 
 @functools.cache
 def intrinsics(operand: str, total: str) -> dict[str, str]:
-    """Registers and names them: "load_a", "load_b" (transposed), "fill" (with 0), "store" and "multiply".
+    """Registers and names them: "load_a", "load_b", "load_a_across", "load_b_across", "fill", "store", "multiply".
+
+    Fragments are (row or column, depth). So is shared memory, for "across" (depth, row or column). "fill" is with 0.
 
     Args:
         operand: element type of both operands in shared memory.
@@ -26,6 +28,8 @@ def intrinsics(operand: str, total: str) -> dict[str, str]:
     made = {
         "load_a": _load(operand, "wmma.matrix_a", "row_major"),
         "load_b": _load(operand, "wmma.matrix_b", "col_major"),
+        "load_a_across": _load(operand, "wmma.matrix_a", "col_major", across=True),
+        "load_b_across": _load(operand, "wmma.matrix_b", "row_major", across=True),
         "fill": _fill(total),
         "store": _store(total),
         "multiply": _multiply(operand, total),
@@ -42,7 +46,7 @@ def _fragment(buffer: Any, stride: Any) -> Any:
     return rows * (stride // SIDE) + columns
 
 
-def _load(dtype: str, scope: str, layout: str) -> tuple[tirx.PrimFunc, tirx.PrimFunc]:
+def _load(dtype: str, scope: str, layout: str, across: bool = False) -> tuple[tirx.PrimFunc, tirx.PrimFunc]:
     @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
     def description(source: T.handle, target: T.handle) -> None:
         A = T.match_buffer(source, (SIDE, SIDE), dtype, align=64, offset_factor=SIDE, scope="shared")
@@ -54,6 +58,18 @@ def _load(dtype: str, scope: str, layout: str) -> tuple[tirx.PrimFunc, tirx.Prim
                 with T.sblock("load"):
                     vi, vj = T.axis.remap("SS", [i, j])
                     B[vi, vj] = A[vi, vj]
+
+    @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
+    def description_across(source: T.handle, target: T.handle) -> None:
+        A = T.match_buffer(source, (SIDE, SIDE), dtype, align=64, offset_factor=SIDE, scope="shared")
+        B = T.match_buffer(target, (SIDE, SIDE), dtype, align=64, offset_factor=SIDE, scope=scope)
+        with T.sblock("root"):
+            T.reads(A[0:SIDE, 0:SIDE])
+            T.writes(B[0:SIDE, 0:SIDE])
+            for i, j in T.grid(SIDE, SIDE):
+                with T.sblock("load"):
+                    vi, vj = T.axis.remap("SS", [i, j])
+                    B[vi, vj] = A[vj, vi]
 
     @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
     def implementation(source: T.handle, target: T.handle) -> None:
@@ -80,7 +96,7 @@ def _load(dtype: str, scope: str, layout: str) -> tuple[tirx.PrimFunc, tirx.Prim
                 )
             )
 
-    return description, implementation
+    return description_across if across else description, implementation
 
 
 def _fill(dtype: str) -> tuple[tirx.PrimFunc, tirx.PrimFunc]:

@@ -20,6 +20,26 @@ TOLERANCE = {
 
 
 @dataclass(frozen=True)
+class Tolerance:
+    """What a value may differ by: the sum of the three.
+
+    Attributes:
+        relative: as a share of the reference value.
+        share: as a share of the largest finite reference value of the array.
+        absolute: in the output's own unit.
+    """
+
+    relative: float = 0.0
+    share: float = 0.0
+    absolute: float = 0.0
+
+    @staticmethod
+    def of(dtype: str) -> Tolerance:
+        """What the element type allows: nothing for integers."""
+        return Tolerance(*TOLERANCE.get(dtype, (0.0, 0.0)))
+
+
+@dataclass(frozen=True)
 class Difference:
     """How far an output is from its reference.
 
@@ -36,8 +56,11 @@ class Difference:
     message: str | None
 
 
-def difference(actual: np.ndarray, expected: np.ndarray) -> Difference:
-    """The difference between an output and its reference. NaN equals NaN, infinities equal those of the same sign."""
+def difference(actual: np.ndarray, expected: np.ndarray, tolerance: Tolerance | None = None) -> Difference:
+    """The difference between an output and its reference. NaN equals NaN, infinities equal those of the same sign.
+
+    `tolerance` is what the element type allows by default.
+    """
     import numpy as np
 
     if actual.dtype != expected.dtype:
@@ -47,16 +70,21 @@ def difference(actual: np.ndarray, expected: np.ndarray) -> Difference:
     if not actual.size:
         return Difference(0.0, 0.0, (), None)
     a, e = (x.astype(np.float64) if x.dtype.kind not in "iub" else x for x in (actual, expected))
+    allowed = tolerance if tolerance is not None else Tolerance.of(expected.dtype.name)
     if a.dtype.kind in "iub":
         wrong = a != e
+        size = np.abs(e.astype(np.float64))
         gap = np.where(wrong, np.abs(a.astype(np.float64) - e.astype(np.float64)), 0)
+        if allowed != Tolerance():
+            wrong = gap > allowed.relative * size + allowed.share * size.max() + allowed.absolute
     else:
-        relative, share = TOLERANCE.get(expected.dtype.name, (0.0, 0.0))
         with np.errstate(invalid="ignore", over="ignore"):
             same = (a == e) | (np.isnan(a) & np.isnan(e))
             gap = np.where(same, 0, np.abs(a - e))
             scale = np.max(np.abs(e), where=np.isfinite(e), initial=0.0)
-            wrong = ~same & ~(np.isfinite(e) & (gap <= relative * np.abs(e) + share * scale))
+            wrong = ~same & ~(
+                np.isfinite(e) & (gap <= allowed.relative * np.abs(e) + allowed.share * scale + allowed.absolute)
+            )
         gap = np.where(np.isnan(gap), np.inf, gap)
     place = tuple(int(i) for i in np.unravel_index(int(np.argmax(np.where(wrong, gap + 1, gap))), gap.shape))
     largest = float(gap[place])

@@ -81,7 +81,7 @@ def plugin(name: str, release: Release, keep: Path | None = None) -> str:
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
         scratch = Path(folder)
         extraction = extract_whole(case, release, scratch)
-        plan, _ = build_plugin_plan(extraction.subgraphs[0], Check.OFF, interface=release.interface)
+        plan, *_ = build_plugin_plan(extraction.subgraphs[0], Check.OFF, interface=release.interface)
         test = PluginTest(case, extraction)
         if message := test.wrong_types():
             return message
@@ -137,7 +137,7 @@ class PluginTest:
         from plugin_autogen.codegen.expr import Symbol
         from tests.cpu_cuda.runner import OutputSpec
 
-        sizes = plan.default.sizes if plan is not None else ()
+        sizes = plan.default.data_sizes if plan is not None else ()
         shapes = {i: t.shape for i, t in enumerate(plan.default.outputs)} if plan is not None else {}
         decided = {Symbol(size.symbol): -1 - size.output for size in sizes}
         specs = []

@@ -33,7 +33,7 @@ def case() -> cases.Case:
 def generated(request: pytest.FixtureRequest, case: cases.Case, tmp_path_factory: Any) -> tuple[Extraction, PluginPlan]:
     scratch = tmp_path_factory.mktemp("model")
     extraction = stages.extract_whole(case, releases.release(request.param), scratch)
-    plan, _ = build_plugin_plan(extraction.subgraphs[0], Check.OFF)
+    plan, *_ = build_plugin_plan(extraction.subgraphs[0], Check.OFF)
     return extraction, plan
 
 

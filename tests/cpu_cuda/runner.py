@@ -454,7 +454,7 @@ def output_specs(plan: PluginPlan, inputs: Sequence[Array], shapes: Sequence[Arr
     types = [array.dtype for array in inputs]
     variant = next((v for v in plan.variants if [t.dtype.numpy for t in v.inputs] == types), plan.default)
     symbols = {d.symbol: inputs[d.input].shape[d.axis] for d in variant.dimensions}
-    symbols |= {s.symbol: -1 - s.output for s in variant.sizes}
+    symbols |= {s.symbol: -1 - s.output for s in variant.data_sizes}
     for shape, values in zip(variant.shape_inputs, shapes, strict=True):
         symbols |= dict(zip(shape.values, map(int, values), strict=True))
     for resolved in variant.resolved:

@@ -189,7 +189,8 @@ def single_node(
     )
     opsets = [onnx.helper.make_opsetid("", opset)]
     if domain:
-        opsets.append(onnx.helper.make_opsetid(domain, {"ai.onnx.ml": 3}.get(domain, 1)))
+        version = {"ai.onnx.ml": 5 if operator == "TreeEnsemble" else 3}.get(domain, 1)
+        opsets.append(onnx.helper.make_opsetid(domain, version))
     model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10)
     feeds = {names[i]: v for i, v in present.items() if i not in constants}
     if expected is None:

@@ -141,3 +141,9 @@ def test_losses(reduction: str, shape: tuple[int, ...], weighted: bool) -> None:
         wanted = _loss(logarithm, target, weight, ignored, reduction)
         check("SoftmaxCrossEntropyLoss", inputs, attributes, outputs=2, opset=13,
               expected=[wanted, logarithm.astype(np.float32)])  # fmt: skip
+
+
+@pytest.mark.parametrize("sizes", [(2, 0), (0, 3), (5, 2, 0, 1)])
+def test_a_constant_without_elements(sizes: tuple[int, ...]) -> None:
+    """No inputs, and nothing to compute: TVM's executables cannot hold such a constant in every shape."""
+    check("ConstantOfShape", [np.array(sizes)], constants=[0], expected=[np.zeros(sizes, np.float32)])

@@ -73,7 +73,7 @@ def answers_every_shape(case: Case, tmp_path: Path, release: Release, ranged: bo
         subgraph = replace(
             subgraph, ranges={own: Range(0, 4, tops[s]) for own, s in _own_symbols(subgraph, case).items()}
         )
-    plugin, _ = build_plugin_plan(subgraph, Check.OFF)
+    plugin, *_ = build_plugin_plan(subgraph, Check.OFF)
     plan = plugin.default
     assert (ex.ONE,) * 3 not in [launch.block for launch in launches(plan.steps)], "left to one thread"
     compiled = CpuPlugin.from_plan(plugin, release, tmp_path, harness.sanitizer)
@@ -135,7 +135,7 @@ def test_a_size_beyond_the_range_is_refused(tmp_path: Path) -> None:
     case = CASES["Transpose"]
     subgraph = subgraph_of(case, tmp_path)
     subgraph = replace(subgraph, ranges=dict.fromkeys(_own_symbols(subgraph, case), Range(1, 4, 8)))
-    plugin, _ = build_plugin_plan(subgraph, Check.OFF)
+    plugin, *_ = build_plugin_plan(subgraph, Check.OFF)
     assert [dimension.limit for dimension in plugin.default.dimensions] == [8, 8, 8]
     compiled = CpuPlugin.from_plan(plugin, RTX, tmp_path, harness.sanitizer)
     x = np.zeros((8, 8, 9), np.float32)

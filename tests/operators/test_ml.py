@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import onnx.numpy_helper
 import pytest
 
+from plugin_autogen import dtypes
+from plugin_autogen.graph.subgraph import Encoding
+from tests.operators import harness
 from tests.operators.harness import check
 
 RNG = np.random.default_rng(0)
@@ -56,3 +62,47 @@ def test_tf_idf(mode: str, skips: int, lengths: tuple[int, int]) -> None:
     }
     x = RNG.integers(1, 6, (2, 12))
     check("TfIdfVectorizer", [x], attributes, opset=9, kernels=1)
+
+
+LEQ, EQ, NEQ, MEMBER = 0, 4, 5, 6
+
+
+def _stump(mode: int, split: float, dtype: type, members: Sequence[float] = ()) -> dict[str, object]:
+    """A tree of one node: 1 where the feature passes, else 2."""
+    tensor = onnx.numpy_helper.from_array
+    attributes: dict[str, object] = {
+        "aggregate_function": 1,
+        "n_targets": 1,
+        "nodes_modes": tensor(np.uint8([mode])),
+        "nodes_splits": tensor(np.array([split], dtype)),
+        "nodes_featureids": [0],
+        "nodes_truenodeids": [0],
+        "nodes_trueleafs": [1],
+        "nodes_falsenodeids": [1],
+        "nodes_falseleafs": [1],
+        "leaf_targetids": [0, 0],
+        "leaf_weights": tensor(np.array([1, 2], dtype)),
+        "post_transform": 0,
+        "tree_roots": [0],
+    }
+    if members:
+        attributes["membership_values"] = tensor(np.array([*members, np.nan], dtype))
+    return attributes
+
+
+@pytest.mark.parametrize(("mode", "passes"), [(EQ, [True, False, False]), (NEQ, [False, True, True])])
+def test_no_split_equals_nan(mode: int, passes: list[bool]) -> None:
+    x = np.float32([[1.5], [2.5], [np.nan]])
+    expected = np.where(passes, 1, 2).astype(np.float32)[:, None]
+    check("TreeEnsemble", [x], _stump(mode, 1.5, np.float32), domain="ai.onnx.ml", expected=[expected])
+
+
+@pytest.mark.parametrize("attributes", [_stump(LEQ, 1.2, np.float64), _stump(MEMBER, 0, np.float64, [7.0, 1.2])])
+def test_a_double_that_equals_a_split_does_so_behind_a_float32_border(attributes: dict[str, object]) -> None:
+    x, expected = np.array([[1.2], [3.4]]), np.array([[1.0], [2.0]])
+    case, feeds = harness.single_node("TreeEnsemble", [x], attributes, (), 1, 21, "ai.onnx.ml", [expected])
+    subgraph = replace(
+        case.subgraph,
+        inputs=tuple(replace(t, border_dtype=dtypes.FLOAT32, encoding=Encoding.CAST) for t in case.subgraph.inputs),
+    )
+    harness.lower_and_compare(subgraph, feeds, [expected])

@@ -22,6 +22,7 @@ from tests.real.chain import Run, cpu_plugins, run_chain
 EXAMPLE = Path(__file__).parents[2] / "examples" / "quantized_ocr"
 sys.path.insert(0, str(EXAMPLE))
 
+import pictures  # noqa: E402
 import prepare  # noqa: E402
 import reading  # noqa: E402
 
@@ -62,6 +63,18 @@ def test_the_quantized_recognition_model_reads_the_same_text_with_plugins(models
     assert actual.dtype == expected.dtype and actual.shape == expected.shape
     # Rounding to eight bits turns the last bit of a float into a whole step: the probabilities agree, not the bits.
     np.testing.assert_allclose(actual, expected, atol=0.05)
+
+
+def test_the_pictures_of_the_engine_comparison_can_be_read(models: Path, tmp_path: Path) -> None:
+    path = models / "recognition_int8.onnx"
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for number, feed in enumerate(pictures.load_data()):
+        (expected,) = session.run(None, feed)
+        np.savez(tmp_path / f"{number}.reference.npz", y=expected)
+        np.savez(tmp_path / f"{number}.engine.npz", y=expected if number else np.roll(expected, 1, axis=-1))
+    first, *others = pictures.texts(path, tmp_path)
+    assert first[:3] == ("line.png", TEXT, TEXT) and first[3] != TEXT
+    assert others == [(name, text, text, text) for name, text in list(pictures.TEXTS.items())[1:]]
 
 
 def test_the_float_detection_model_finds_the_same_regions_with_its_resizes_as_plugins(

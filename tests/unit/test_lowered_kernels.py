@@ -18,7 +18,7 @@ from tests.operators.harness import Array, single_node
 def run_checked(operator: str, inputs: list[Array], constants: tuple[int, ...], scratch: Path) -> None:
     """Every access of the generated kernels within its buffer and without a race, and the right result."""
     node, feeds = single_node(operator, inputs, None, constants, 1, 18, "", None)
-    plan, _ = build_plugin_plan(node.subgraph, Check.OFF)
+    plan, *_ = build_plugin_plan(node.subgraph, Check.OFF)
     plugin = CpuPlugin.from_plan(plan, releases.release("rtx"), scratch, Sanitizer.CHECK)
     (result,) = plugin.run(list(feeds.values()))
     assert difference(result, node.expected[0]).message is None

@@ -18,7 +18,7 @@ from plugin_autogen.build.toolchain import find_toolchain
 from plugin_autogen.codegen import expr as ex
 from plugin_autogen.codegen.expr import Binary, Const, Expr, Select, Symbol
 from plugin_autogen.codegen.plan import BufferRef, Constant, Copy, Kernel, Launch, Loop, PluginPlan, Space, TensorSpec
-from plugin_autogen.codegen.render import INTERFACE_HEADERS, render_library, render_plugin
+from plugin_autogen.codegen.render import INTERFACE_HEADERS, PROJECT_FILES, render_library, render_plugin
 from plugin_autogen.errors import PluginAutogenError, UnsupportedError
 from plugin_autogen.releases import RELEASES, Release
 from tests import plans
@@ -400,7 +400,7 @@ def divides_by_n(expr: Expr) -> bool:
 @pytest.mark.parametrize("release", RELEASES.values(), ids=RELEASES)
 def test_library_files(release: Release) -> None:
     files = render_library("bundle", ["tpat_a", "tpat_b"], release)
-    assert set(files) == {"library.cpp", "exports.map", "CMakeLists.txt", "README.md", *INTERFACE_HEADERS}
+    assert set(files) == {*PROJECT_FILES, *INTERFACE_HEADERS}
     entry_point = "getPluginCreators" if release is V2 else "getCreators"
     assert entry_point in text(files, "exports.map") and entry_point in text(files, "library.cpp")
     for name in ("tpat_a", "tpat_b"):

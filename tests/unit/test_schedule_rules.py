@@ -30,6 +30,7 @@ from plugin_autogen.schedule.rules.elementwise import Elementwise
 from plugin_autogen.schedule.rules.reduction import Reduction
 from plugin_autogen.schedule.rules.short_rows import ShortRows
 from plugin_autogen.schedule.rules.thread_per_row import rows_attribute
+from plugin_autogen.schedule.rules.transpose import Transpose
 from plugin_autogen.schedule.target import cuda_target
 from plugin_autogen.schedule.unit_reductions import without_unit_reductions
 from plugin_autogen.verify.compare import difference
@@ -201,9 +202,20 @@ def _softmax_rank_3(shape: tuple[int, int, int], **more: Any) -> Case:
 
 
 def _matmul(
-    m: int, n: int, k: int, dtype: str = "float32", wide: str = "float32", behind: str = "", batch: int = 0, **more: Any
+    m: int,
+    n: int,
+    k: int,
+    dtype: str = "float32",
+    wide: str = "float32",
+    behind: str = "",
+    batch: int = 0,
+    across: bool = False,
+    **more: Any,
 ) -> Case:
-    """a @ b.T with sums in `wide`; `behind`: "bias", "transposed", "merged" axes, "part" of the product."""
+    """a @ b.T with sums in `wide`; `behind`: "bias", "transposed", "merged" axes, "part" of the product.
+
+    `across`: a.T @ b, both operands the other way round in memory.
+    """
 
     def compute(a: Any, b: Any) -> Any:
         from tvm import te, tirx
@@ -212,7 +224,8 @@ def _matmul(
         lead = (batch,) if batch else ()
 
         def dot(*i: Any) -> Any:
-            return te.sum(a(*i[:-1], r).astype(wide) * b(*i[:-2], i[-1], r).astype(wide), axis=r)
+            left, right = ((r, i[-2]), (r, i[-1])) if across else ((i[-2], r), (i[-1], r))
+            return te.sum(a(*i[:-2], *left).astype(wide) * b(*i[:-2], *right).astype(wide), axis=r)
 
         product = te.compute((*lead, m, n), dot, name="product")
         if behind == "bias":
@@ -242,7 +255,7 @@ def _matmul(
 
     def expected(a: Array, b: Array) -> Array:
         x, y = a.astype(wide), b.astype(wide)
-        product = np.einsum("...mk,...nk->...mn", x, y).astype(wide)
+        product = np.einsum("...km,...kn->...mn" if across else "...mk,...nk->...mn", x, y).astype(wide)
         if behind == "bias":
             return np.maximum(product + y[..., None, :, 0], 0).astype(wide)
         if behind == "transposed":
@@ -258,7 +271,8 @@ def _matmul(
         return product
 
     lead = (batch,) if batch else ()
-    return Case(((dtype, (*lead, m, k)), (dtype, (*lead, n, k))), compute, expected, **more)
+    shapes = ((k, m), (k, n)) if across else ((m, k), (n, k))
+    return Case(tuple((dtype, (*lead, *shape)) for shape in shapes), compute, expected, **more)
 
 
 def _other_products(kind: str) -> Case:
@@ -352,7 +366,8 @@ CASES: dict[str, Case] = {
     "map_half": _map((37,), "float16", rules=("dlight.Fallback",)),
     "map_int8": _map((37,), "int8", rules=("dlight.Fallback",)),
     "map_int64": _map((37,), "int64", rules=("dlight.Fallback",)),
-    "transpose_prime": _transpose((7, 31, 33), rules=("dlight.Fallback",)),
+    "transpose_prime": _transpose((7, 31, 33), rules=("transpose", "dlight.Fallback")),
+    "transpose_whole": _transpose((3, 64, 32), rules=("transpose",)),
     "map_whole": _map((24, 64), rules=("elementwise",)),
     "map_tail": _map((37, 36), rules=("elementwise",)),
     "map_tail_half": _map((37, 40), "float16", rules=("elementwise",)),
@@ -393,7 +408,7 @@ CASES: dict[str, Case] = {
     "vector_behind": _vector(37, 1030, behind=True),
     "vector_half": _vector(16, 64, "float16", behind=True),
     "vector_one": _vector(1, 3, behind=True),
-    "matmul_small": _matmul(2, 3, 5, rules=MATMUL),
+    "matmul_small": _matmul(4, 3, 5, rules=MATMUL),
     "matmul_prime": _matmul(37, 67, 19, rules=MATMUL),
     "matmul_one_deep": _matmul(33, 65, 1),
     "matmul_one_row": _matmul(1, 65, 17),
@@ -416,6 +431,12 @@ CASES: dict[str, Case] = {
     "matmul_half_transposed": _matmul(67, 131, 71, "float16", batch=2, behind="transposed", rules=TENSOR_CORES),
     "matmul_half_merged": _matmul(65, 66, 67, "float16", batch=2, behind="merged", rules=TENSOR_CORES),
     "matmul_half_columns": _matmul(33, 34, 67, "float16", batch=2, behind="merged_columns", rules=TENSOR_CORES),
+    "matmul_across": _matmul(37, 67, 19, across=True, rules=MATMUL),
+    "matmul_across_whole": _matmul(64, 128, 32, batch=2, across=True, rules=MATMUL),
+    "matmul_large_tile": _matmul(257, 4100, 9, behind="merged", batch=1, rules=MATMUL),
+    "matmul_half_across": _matmul(67, 131, 71, "float16", across=True, rules=TENSOR_CORES),
+    "matmul_half_across_whole": _matmul(64, 128, 64, "float16", batch=2, across=True, rules=TENSOR_CORES),
+    "matmul_int8_across": _matmul(66, 130, 70, "int8", "int32", across=True, rules=TENSOR_CORES),
     "matmul_int64": _matmul(17, 33, 35, "int64", "int64", rules=MATMUL),
     "product_distance": _other_products("distance"),
     "product_shifted": _other_products("shifted"),
@@ -489,6 +510,7 @@ def _reference(name: str) -> tuple[list[Array], Array]:
 RULES: dict[str, Rule] = {rule.name: rule for rule in default_rules() if rule.name not in ("mapped", "bound")}
 RULES["short_rows"] = ShortRows(fewest_rows=1)
 RULES["reduction in parts"] = Reduction(busy_threads=1 << 17)
+RULES["transpose"] = Transpose(few_elements=1)
 RULES["elementwise"] = Elementwise(few_elements=1)  # small cases show the same as large ones
 
 

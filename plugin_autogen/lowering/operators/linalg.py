@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from plugin_autogen.lowering.registry import Dimension, NodeContext, converter, dtype_of, shape_of
@@ -22,7 +22,7 @@ def _matmul(context: NodeContext) -> Any:
     labels_a = names[len(names) - max(rank_a - 2, 0) :] + (["m"] if rank_a > 1 else []) + ["k"]
     labels_b = names[len(names) - max(rank_b - 2, 0) :] + ["k"] + (["n"] if rank_b > 1 else [])
     result = names + (["m"] if rank_a > 1 else []) + (["n"] if rank_b > 1 else [])
-    return contract(context, [a, b], [labels_a, labels_b], result)
+    return contract(context, [a, b], [labels_a, labels_b], result, broadcast=names)
 
 
 @converter("Gemm", since=1)
@@ -33,7 +33,7 @@ def _gemm(context: NodeContext) -> Any:
     labels_b = ["n", "k"] if context.attribute("transB", 0) else ["k", "n"]
     alpha, beta = float(context.attribute("alpha", 1.0)), float(context.attribute("beta", 1.0))
     bias = context.input(2) if context.has_input(2) else None
-    return contract(context, [a, b], [labels_a, labels_b], ["m", "n"], alpha=alpha, bias=bias, beta=beta)
+    return contract(context, [a, b], [labels_a, labels_b], ["m", "n"], alpha=alpha, bias=bias, beta=beta, broadcast=())
 
 
 @converter("Einsum", since=12)
@@ -110,6 +110,7 @@ def contract(
     alpha: float = 1.0,
     bias: Any = None,
     beta: float = 1.0,
+    broadcast: Collection[str] | None = None,
 ) -> Any:
     """The sum over all labels that the result lacks of the product of the operands: one kernel.
 
@@ -122,6 +123,7 @@ def contract(
         alpha: factor of the sum.
         bias: a Relax tensor added to the result, broadcast to it.
         beta: factor of the bias.
+        broadcast: labels whose sizes of 1 are broadcast; None: all.
 
     Returns:
         a tensor of the operands' type. Half precision is multiplied and summed in float32, integers wrap.
@@ -133,7 +135,7 @@ def contract(
 
     dtype = dtype_of(operands[0])
     work = tl.accumulator(dtype)
-    sizes = _sizes(context, operands, labels)
+    sizes = _sizes(context, operands, labels, broadcast)
     summed = [label for label in sizes if label not in result]
     shape = tl.wide([sizes[label] for label in result])
 
@@ -148,7 +150,10 @@ def contract(
             place = dict(zip(result, position, strict=True)) | {label: axis.var for label, axis in axes.items()}
             product = None
             for value, own in zip(values, labels, strict=True):
-                index = [broadcast_index(place[k], d, sizes[k]) for k, d in zip(own, dims(value), strict=True)]
+                index = [
+                    broadcast_index(place[k], d, sizes[k] if broadcast is None or k in broadcast else None)
+                    for k, d in zip(own, dims(value), strict=True)
+                ]
                 factor = value(*index).astype(work)
                 product = factor if product is None else product * factor
             if any(isinstance(sizes[label], int) and sizes[label] == 0 for label in summed):
@@ -184,8 +189,13 @@ def _scaled(value: Any, factor: float, dtype: str) -> Any:
     return (value.astype("float64") * tirx.const(factor, "float64")).astype(dtype)
 
 
-def _sizes(context: NodeContext, operands: Sequence[Any], labels: Sequence[Sequence[str]]) -> Mapping[str, Dimension]:
-    """The size of each label, in order of appearance."""
+def _sizes(
+    context: NodeContext,
+    operands: Sequence[Any],
+    labels: Sequence[Sequence[str]],
+    broadcast: Collection[str] | None,
+) -> Mapping[str, Dimension]:
+    """The size of each label, in order of appearance; of several that shall be equal a known one, or the first."""
     from plugin_autogen.lowering.te_helpers import broadcast_size
 
     sizes: dict[str, Dimension] = {}
@@ -194,7 +204,10 @@ def _sizes(context: NodeContext, operands: Sequence[Any], labels: Sequence[Seque
             known = sizes.get(label, 1)
             if isinstance(size, int) and isinstance(known, int) and known != 1 and size not in (1, known):
                 context.unsupported(f"axes of sizes {known} and {size} cannot be multiplied")
-            sizes[label] = broadcast_size(known, size)
+            if broadcast is None or label in broadcast:
+                sizes[label] = broadcast_size(known, size)
+            elif label not in sizes or isinstance(size, int):
+                sizes[label] = size
     return sizes
 
 

@@ -79,7 +79,11 @@ def _first(context: NodeContext, *names: str) -> Any:
 
 @converter("TreeEnsemble", domain="ai.onnx.ml", since=5)
 def _tree_ensemble(context: NodeContext) -> Any:
-    """One thread for each sample and target walks down every tree."""
+    """One thread for each sample and target walks down every tree.
+
+    Values that crossed the plugin's border in a narrower type (TensorRT has no double) are compared with splits that
+    are rounded alike: a value that equals a split still does.
+    """
     import numpy as np
     from tvm import tirx
 
@@ -114,10 +118,10 @@ def _tree_ensemble(context: NodeContext) -> Any:
         _table(branches[1], "int32"),
         _table(modes, "int32"),
         _table(get("nodes_featureids"), "int32"),
-        _table(np.asarray(get("nodes_splits")).reshape(-1), dtype),
+        _table(np.asarray(get("nodes_splits")).astype(context.rounded.get(0, dtype)), dtype),
         _table(missing, "int32"),
         _table(set_starts, "int32"),
-        _table(members, dtype),
+        _table(np.asarray(members).astype(context.rounded.get(0, dtype)), dtype),
         _table(get("leaf_targetids"), "int32"),
         _table(leaf_weights, dtype),
     ]
@@ -130,7 +134,9 @@ def _tree_ensemble(context: NodeContext) -> Any:
         found = tl.local("bool")
         found[0] = tirx.const(False, "bool")
         limit = split[node]
-        tests = [value <= limit, value < limit, value >= limit, value > limit, value == limit, value != limit]
+        # under LLVM != compares ordered: NaN would equal everything
+        unequal = tirx.any(value != limit, tirx.isnan(value), tirx.isnan(limit))
+        tests = [value <= limit, value < limit, value >= limit, value > limit, value == limit, unequal]
         for number, passed in enumerate(tests):
             with tl.when(mode[node] == number):
                 found[0] = passed

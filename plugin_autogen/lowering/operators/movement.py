@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -464,3 +465,35 @@ def _center_crop_pad(context: NodeContext) -> Any:
         before[axis] = gap // 2 if gap >= 0 else -(-gap // 2)
         after[axis] = gap - before[axis]
     return pad(context, before, after, "constant")
+
+
+@converter("Concat", since=1)
+def _concat(context: NodeContext) -> Any:
+    """One kernel: each element comes from the first tensor that does not end before its place along the axis."""
+    from tvm import tirx
+
+    from plugin_autogen.lowering import te_loops as tl
+
+    shapes = [shape_of(context.input(i)) for i in range(len(context.inputs))]
+    axis = tl.axis_of(context, context.attribute("axis", 1), len(shapes[0]))
+    ends = list(itertools.accumulate(shape[axis] for shape in shapes))
+    result: list[Dimension] = []
+    for a, sizes in enumerate(zip(*shapes, strict=True)):
+        known = {d for d in sizes if isinstance(d, int)}
+        if a != axis and len(known) > 1:
+            context.unsupported(
+                f"the tensors have sizes {sorted(known)} along axis {a}, along which they are not joined"
+            )
+        result.append(ends[-1] if a == axis else next(iter(known), sizes[0]))
+
+    def element(position: list[Any], *tensors: Any) -> Any:
+        def part(i: int) -> Any:
+            place = [p - ends[i - 1] if a == axis and i else p for a, p in enumerate(position)]
+            return tensors[i](*place)
+
+        value = part(len(tensors) - 1)
+        for i in reversed(range(len(tensors) - 1)):
+            value = tirx.if_then_else(position[axis] < ends[i], part(i), value)
+        return value
+
+    return tl.gather(context, result, element, *context.inputs)

@@ -74,7 +74,7 @@ def _arg_extreme(context: NodeContext) -> Any:
             i = tl.bind(step * stride + first)
             with tl.when(i < extent):
                 element = (*position[: len(outer)], i, *position[len(outer) :])
-                take(places, values, at, i, x[element].astype(work))
+                take(places, values, at, i, tl.bind(x[element].astype(work)))
 
     def store(result: Any, position: list[Any], place: Any) -> None:
         at = [*position[: len(outer)], *[0 for _ in kept], *position[len(outer) :]]
@@ -87,12 +87,15 @@ def _arg_extreme(context: NodeContext) -> Any:
             store(result, position, places[0])
 
     def block_each(x: Any, result: Any) -> None:
-        with tl.block(tl.product(outer) * tl.product(inner), dtype=index, threads=_THREADS) as (line,):
+        threads = _THREADS if isinstance(extent, int) and extent < _LONG else 4 * _THREADS
+        with tl.block(tl.product(outer) * tl.product(inner), dtype=index, threads=threads) as (line,):
             position = [tl.bind(i) for i in tl.unravel(line, [*outer, *inner])]
-            places, values = tl.shared([_THREADS], index), tl.shared([_THREADS], work)
-            with tl.thread(_THREADS, dtype=index) as (t,):
-                scan(x, position, places, values, t, t, _THREADS)
-            for half in (64, 32, 16, 8, 4, 2, 1):
+            places, values = tl.shared([threads], index), tl.shared([threads], work)
+            with tl.thread(threads, dtype=index) as (t,):
+                place, value = tl.local(index), tl.local(work)
+                scan(x, position, place, value, 0, t, threads)
+                places[t], values[t] = place[0], value[0]
+            for half in (threads >> step for step in range(1, threads.bit_length())):
                 with tl.thread(half, dtype=index) as (t,):
                     take(places, values, t, places[t + half], values[t + half])
             store(result, position, places[0])
@@ -105,6 +108,8 @@ def _arg_extreme(context: NodeContext) -> Any:
 
 
 _THREADS = 128
+_LONG = 4096
+"""Elements from which on a block has more threads."""
 _MANY = 4096
 """From this many results on, a thread each fills a GPU."""
 

@@ -39,6 +39,7 @@ def default_rules() -> list[Rule]:
     from plugin_autogen.schedule.rules.tensor_cores import TensorCores
     from plugin_autogen.schedule.rules.thread_per_output import ThreadPerOutput
     from plugin_autogen.schedule.rules.thread_per_row import ThreadPerRow
+    from plugin_autogen.schedule.rules.transpose import Transpose
 
     return [
         Mapped(),
@@ -52,6 +53,7 @@ def default_rules() -> list[Rule]:
         ShortRows(),
         DlightRule("GeneralReduction"),
         Reduction(),
+        Transpose(),
         Elementwise(),
         DlightRule("Fallback"),
         Serial(),

@@ -44,41 +44,60 @@ class Elementwise:
         if len(blocks) != 1 or set(blocks[0].dom_kind()) != {"S"}:
             return None
         block = blocks[0].block_rv
-        loops = schedule.get_loops(block)
-        extents = [schedule.get(loop).extent for loop in loops]
-        if not loops or any(not hasattr(extent, "value") for extent in extents):
+        extents = [schedule.get(loop).extent for loop in schedule.get_loops(block)]
+        if not extents or any(not hasattr(extent, "value") for extent in extents):
             return None
         total = math.prod(int(extent) for extent in extents)
         statement = schedule.get(block)
-        width = _width(statement, int(extents[-1]))
+        width = widest(statement, int(extents[-1]))
         if width == 1 or not self._few_elements <= total < 1 << 31:
             return None
-        types = _value_types(statement)
-        if types - STAGED_TYPES:
-            return None
-        if types <= PLAIN_TYPES and not _holds_int64(statement) and not _chooses(statement):
-            _, lane = _bind(schedule, loops, width)
-            schedule.vectorize(lane)
+        if can_compute_vectors(statement):
+            vectorize(schedule, block, width, THREADS)
+        elif can_stage(statement):
+            stage(schedule, block, width, THREADS)
         else:
-            _stage(schedule, block, width)
+            return None
         scheduled: tirx.PrimFunc = schedule.mod["main"]
         return scheduled
 
 
-def _bind(schedule: s_tir.Schedule, loops: list[Any], width: int) -> tuple[Any, Any]:
-    """The loops of a thread and of its elements."""
-    outer, thread, lane = schedule.split(schedule.fuse(*loops), [None, THREADS, width])
-    schedule.bind(outer, "blockIdx.x")
+def can_compute_vectors(block: s_tir.SBlock) -> bool:
+    """Whether TVM prints the block's values right as vectors."""
+    return _value_types(block) <= PLAIN_TYPES and not _holds_int64(block) and not _chooses(block)
+
+
+def can_stage(block: s_tir.SBlock) -> bool:
+    """Whether the block's operands may stand in registers."""
+    return _value_types(block) <= STAGED_TYPES
+
+
+def vectorize(schedule: s_tir.Schedule, block: Any, width: Any, threads: Any) -> None:
+    """Neighbouring elements of a thread are loaded, computed and stored as one vector."""
+    _, lane = _bind(schedule, block, width, threads)
+    schedule.vectorize(lane)
+
+
+def _bind(schedule: s_tir.Schedule, block: Any, width: Any, threads: Any) -> tuple[Any, Any]:
+    """The loops of a thread and of its elements.
+
+    A thread's elements are cut off the innermost axis before the axes are fused: from indices that are quotients and
+    remainders of one running number TVM does not see how few elements a thread has, and gives it registers for all.
+    """
+    *outer, last = schedule.get_loops(block)
+    last, lane = schedule.split(last, [None, width])
+    group, thread = schedule.split(schedule.fuse(*outer, last), [None, threads])
+    schedule.bind(group, "blockIdx.x")
     schedule.bind(thread, "threadIdx.x")
     return thread, lane
 
 
-def _stage(schedule: s_tir.Schedule, block: Any, width: int) -> None:
+def stage(schedule: s_tir.Schedule, block: Any, width: Any, threads: Any) -> None:
     """Only the accesses to memory are vectors; the values in between are computed one by one in registers."""
     reads = [i for i, region in enumerate(schedule.get(block).reads) if _is_streamed(schedule.get(block), region)]
     copies = [schedule.cache_read(block, i, "local") for i in reads]
     store = schedule.cache_write(block, 0, "local")
-    thread, lane = _bind(schedule, schedule.get_loops(block), width)
+    thread, lane = _bind(schedule, block, width, threads)
     schedule.unroll(lane)
     schedule.reverse_compute_at(store, thread, preserve_unit_loops=True)
     for copy in copies:
@@ -106,7 +125,7 @@ def _is_bool(buffer: Any) -> bool:
     return str(buffer.dtype).startswith("bool")
 
 
-def _width(block: s_tir.SBlock, row: int) -> int:
+def widest(block: s_tir.SBlock, row: int) -> int:
     """Elements a thread: as many as one access of the widest streamed type holds, as long as rows are multiples."""
     (written,) = block.writes
     streamed = [written.source, *(region.source for region in block.reads if _is_streamed(block, region))]

@@ -1,24 +1,61 @@
-"""Products of matrices by dlight's tiles in shared memory.
+"""Products of matrices on a GPU's ordinary arithmetic units: tiles in shared memory, smaller ones in registers.
 
-dlight pads the product's axes to whole tiles, with zeros, and inlines what follows into the write-back of a tile. It
-takes more functions than that is right for, so this rule hands it only those where it is:
+A block of 16 x 16 threads makes a tile of sums, and each thread up to 8 x 8 of them: so many multiplications come from
+few reads of shared memory. The tile is chosen so that most of a GPU is busy in its last round of blocks too.
 
-- The padding must not count: the function sums products of its two operands, from 0. `max(a + b)` over a padded axis
-  would see 0 + 0.
-- What follows must read the product at plain, distinct loop variables. From `product[m // 16, m % 16]` TVM's inlining
-  derives no bound for the tile's second index, and a tile writes beyond its own rows. Such a block is rewritten to loop
-  over the product's own axes.
+- The product's axes are padded to whole tiles, with zeros. The padding must not count: the function sums products of
+  its two operands, from 0. `max(a + b)` over a padded axis would see 0 + 0.
+- What follows is applied on the way out. It must read the product at plain, distinct loop variables: from
+  `product[m // 16, m % 16]` TVM's inlining derives no bound for the tile's second index, and a tile writes beyond its
+  own rows. Such a block is rewritten to loop over the product's own axes.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from plugin_autogen.schedule.target import cuda_target
+from plugin_autogen.schedule.tiles import ACCESS_BYTES, as_matrices, fetch
 
 if TYPE_CHECKING:
     from tvm import s_tir, tirx
     from tvm.target import Target
+
+SIDE = 16
+"""Threads along each side of a block."""
+VECTORS = 2
+MULTIPROCESSORS = 128
+"""Of a large GPU."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """What a thread computes: `rows` x `columns` sums in each of `row_parts` x `column_parts` places.
+
+    Attributes:
+        cost: of a sum, relative to the largest tile's; it grows with the reads of shared memory for each.
+    """
+
+    rows: int
+    columns: int
+    row_parts: int
+    column_parts: int
+    depth: int
+    cost: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the block's tile."""
+        return SIDE * self.rows * self.row_parts, SIDE * self.columns * self.column_parts
+
+
+TILES = (
+    Tile(4, 4, 2, 2, 8, 1.0),
+    Tile(4, 4, 2, 1, 16, 1.1),
+    Tile(4, 4, 1, 1, 16, 1.3),
+    Tile(2, 4, 1, 1, 16, 1.7),
+    Tile(2, 2, 1, 1, 16, 2.2),
+)
 
 
 class Matmul:
@@ -28,15 +65,83 @@ class Matmul:
     keeps_host_loops = False
 
     def apply(self, function: tirx.PrimFunc, target: Target) -> tirx.PrimFunc | None:
-        from tvm.s_tir import dlight
+        from tvm import s_tir
 
         prepared = prepared_for_tiles(function)
         if prepared is None:
             return None
-        # As for a GPU without tensor cores: dlight's tiles for those need more shared memory than every launch has, and
-        # twenty seconds of imports. tensor_cores.py has others.
-        schedule = dlight.gpu.Matmul().apply(prepared, cuda_target(61), False)
-        return None if schedule is None else schedule.mod["main"]
+        schedule = s_tir.Schedule(prepared)
+        block = contraction_of(schedule)
+        along_depth = as_matrices(schedule, block)
+        if along_depth is None or _is_vector(schedule.get(block)):
+            return None
+        tile = _tile_for([i.dom.extent for i in schedule.get(block).iter_vars[:3]])
+        _schedule(schedule, block, tile, along_depth)
+        scheduled: tirx.PrimFunc = schedule.mod["main"]
+        return scheduled
+
+
+def _is_vector(contraction: s_tir.SBlock) -> bool:
+    """Whether one of the operands is a vector, or two: every element of the other is read once, and a tile is waste."""
+    from tvm import tirx
+
+    sides = [i.dom.extent for i in contraction.iter_vars[1:3]]
+    return any(isinstance(extent, tirx.IntImm) and int(extent) <= VECTORS for extent in sides)
+
+
+def _tile_for(extents: list[Any]) -> Tile:
+    """The tile with which the whole product takes the least time: rounds of blocks, times the cost of a block."""
+    from tvm import tirx
+
+    if not all(isinstance(extent, tirx.IntImm) for extent in extents):
+        return TILES[2]
+    batch, rows, columns = (int(extent) for extent in extents)
+
+    def time(tile: Tile) -> float:
+        height, width = tile.shape
+        blocks = batch * -(-rows // height) * -(-columns // width)
+        return -(-blocks // MULTIPROCESSORS) * height * width * tile.cost
+
+    return min(TILES, key=time)
+
+
+def _schedule(schedule: s_tir.Schedule, block: Any, tile: Tile, along_depth: list[bool]) -> None:
+    from tvm.s_tir.dlight.gpu.matmul import auto_inline_consumer_chain
+
+    element_bytes = [_bytes(region.source) for region in schedule.get(block).reads]
+    schedule.pad_einsum(block, [1, *tile.shape, tile.depth])
+    batch, i, j, k = schedule.get_loops(block)
+    i0, i1, i2, i3 = schedule.split(i, [None, tile.row_parts, SIDE, tile.rows])
+    j0, j1, j2, j3 = schedule.split(j, [None, tile.column_parts, SIDE, tile.columns])
+    k0, k1 = schedule.split(k, [None, tile.depth])
+    schedule.reorder(i0, j0, i1, j1, i2, j2, k0, k1, i3, j3)
+    # one running number: the second and third dimension of a grid end at 65535
+    schedule.bind(schedule.fuse(batch, i0, j0), "blockIdx.x")
+    schedule.bind(i1, "vthread.y")
+    schedule.bind(j1, "vthread.x")
+    thread = schedule.fuse(i2, j2)
+    schedule.bind(thread, "threadIdx.x")
+    sums = schedule.cache_write(block, 0, "local")
+    schedule.reverse_compute_at(sums, thread, preserve_unit_loops=True)
+    for operand, along in enumerate(along_depth):
+        copy = schedule.cache_read(block, operand, "shared")
+        schedule.transform_layout(copy, ("write", 0), lambda batch, side, depth: (batch, depth, side))
+        width = min(ACCESS_BYTES // element_bytes[operand], tile.shape[operand] * tile.depth // SIDE**2)
+        fetch(schedule, copy, k0, along, [("threadIdx.x", SIDE**2)], width)
+        schedule.storage_align(copy, 0, -2, 32, 4)  # fewer bank conflicts; rows stay aligned for vectors
+        registers = schedule.cache_read(block, operand, "local")
+        schedule.compute_at(registers, k1, preserve_unit_loops=True)
+        schedule.vectorize(schedule.get_loops(registers)[-1])
+    for loop in (k1, i3, j3):
+        schedule.unroll(loop)
+    auto_inline_consumer_chain(schedule, sums)
+    schedule.decompose_reduction(block, k0)
+
+
+def _bytes(buffer: Any) -> int:
+    from tvm.runtime import DataType
+
+    return (int(DataType(str(buffer.dtype)).bits) + 7) // 8
 
 
 def contraction_of(schedule: s_tir.Schedule) -> Any | None:

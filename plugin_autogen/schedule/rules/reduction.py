@@ -11,6 +11,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from plugin_autogen.schedule.inlining import inlined
+from plugin_autogen.schedule.rules.elementwise import STAGED_TYPES
 
 if TYPE_CHECKING:
     from tvm import s_tir, tirx
@@ -27,6 +28,7 @@ BUSY_THREADS = 1 << 18
 """What a large GPU holds at once; with fewer outputs than that, rows are cut into parts."""
 ENOUGH = 16
 """With this part of the threads busy a second kernel costs more than it brings."""
+MOST_AT_ONCE = 8
 PART_OF_BLOCK, PART_OF_THREAD = 4096, 32
 """Elements that a block or a thread gets at least."""
 
@@ -96,7 +98,16 @@ def _schedule_block(schedule: s_tir.Schedule, block: Any, spatial: list[Any], re
         schedule.bind(blocks, "blockIdx.x")
         schedule.bind(threads, "threadIdx.x")
         if reduced:
-            schedule.decompose_reduction(block, reduced[0])
+            written = schedule.get(block).writes
+            if len(written) == 1 and str(written[0].source.dtype) in STAGED_TYPES:
+                store = schedule.cache_write(block, 0, "local")  # the sum stays in a register
+                schedule.reverse_compute_at(store, threads, preserve_unit_loops=True)
+            start, at_once = reduced[0], _unrolled(_extent(schedule, reduced[-1:]), 1)
+            if at_once > 1:
+                outer, several = schedule.split(reduced[-1], [None, at_once])
+                schedule.unroll(several)
+                start = outer if len(reduced) == 1 else start
+            schedule.decompose_reduction(block, start)
         return
     element = schedule.fuse(*reduced)
     if elements is not None and elements <= SHORT_ROW and (outputs is None or outputs >= FEW_OUTPUTS):
@@ -105,9 +116,18 @@ def _schedule_block(schedule: s_tir.Schedule, block: Any, spatial: list[Any], re
         threads = WARP
     else:
         threads = min(MAX_THREADS, _power_of_two(elements, WARP))
-    _, lane = schedule.split(element, [None, threads])
+    _, several, lane = schedule.split(element, [None, _unrolled(elements, threads), threads])
+    schedule.unroll(several)
     schedule.bind(row, "blockIdx.x")
     schedule.bind(lane, "threadIdx.x")
+
+
+def _unrolled(elements: int | None, threads: int) -> int:
+    """Elements that a thread loads before it needs the first: without, each waits for the one before it."""
+    count = 1
+    while elements is not None and count < MOST_AT_ONCE and elements % (2 * count * threads) == 0:
+        count *= 2
+    return count
 
 
 def _is_cooperative(schedule: s_tir.Schedule, block: Any, outputs: int | None, elements: int | None) -> bool:
@@ -118,21 +138,24 @@ def _is_cooperative(schedule: s_tir.Schedule, block: Any, outputs: int | None, e
 
 
 def _reads_along_reduction(schedule: s_tir.Schedule, block: Any) -> bool:
-    """Whether the innermost index of an input moves with a reduced axis."""
+    """Whether the innermost index of the largest input moves with a reduced axis."""
     import tvm_ffi
     from tvm import tirx
 
     statement = schedule.get(block)
     reduced = {iterator.var for iterator in statement.iter_vars if iterator.iter_type == tirx.IterVar.CommReduce}
     written = {region.source for region in statement.writes}
+    found: dict[bool, int] = {}
     for region in statement.reads:
         if region.source in written or not region.region:
             continue
         used: list[Any] = []
         tvm_ffi.structural_walk(region.region[-1].min, (tirx.Var, used.append))
-        if any(variable in reduced for variable in used):
-            return True
-    return False
+        along = any(variable in reduced for variable in used)
+        # a vector that each row is multiplied with does not count beside the matrix
+        sizes = [int(size) if isinstance(size, tirx.IntImm) else 1 << 20 for size in region.source.shape]
+        found[along] = max(found.get(along, 0), math.prod(sizes))
+    return found.get(True, 0) > found.get(False, 0)
 
 
 def _extent(schedule: s_tir.Schedule, loops: list[Any]) -> int | None:

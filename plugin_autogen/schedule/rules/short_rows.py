@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 WARP = 32
 ROWS_PER_BLOCK = 8
-LONGEST = 512
+LONGEST = 1024
 """Elements of a row; a block is the better choice for longer ones."""
 FEWEST_ROWS = 256
 """With fewer rows than this, blocks of one row keep more of a GPU busy."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from plugin_autogen.schedule.rules.matmul import contraction_of, prepared_for_tiles
+from plugin_autogen.schedule.tiles import ACCESS_BYTES, as_matrices, fetch
 
 if TYPE_CHECKING:
     from tvm import s_tir, tirx
@@ -38,7 +39,7 @@ class TensorCores:
     keeps_host_loops = False
 
     def apply(self, function: tirx.PrimFunc, target: Target) -> tirx.PrimFunc | None:
-        from tvm import s_tir
+        from tvm import s_tir, tirx
 
         if int(str(target.attrs["arch"]).removeprefix("sm_")) < OLDEST:
             return None
@@ -47,46 +48,31 @@ class TensorCores:
             return None
         schedule = s_tir.Schedule(prepared)
         block = contraction_of(schedule)
-        dtype = _operand_type(schedule.get(block))
-        if dtype is None or not _as_matrices(schedule, block):
+        dtype = operand_type(schedule.get(block))
+        if dtype is None or (along_depth := as_matrices(schedule, block)) is None:
             return None
-        _tile(schedule, block, dtype)
+        extents = [i.dom.extent for i in schedule.get(block).iter_vars[1:]]
+        if any(isinstance(extent, tirx.IntImm) and int(extent) < LEAST for extent in extents):
+            return None
+        _tile(schedule, block, dtype, along_depth)
         scheduled: tirx.PrimFunc = schedule.mod["main"]
         return scheduled
 
 
-def _operand_type(block: s_tir.SBlock) -> str | None:
+def operand_type(block: s_tir.SBlock) -> str | None:
     """The type of both operands, where tensor cores have it with the type of the sums."""
     types = {str(region.source.dtype) for region in block.reads}
     sums = str(block.writes[0].source.dtype)
     return next((t for t in types if len(types) == 1 and _SUMS.get(t) == sums), None)
 
 
-def _as_matrices(schedule: s_tir.Schedule, block: Any) -> bool:
-    """Fuses the contraction's axes into (batch, row, column, depth) and pads them to whole tiles."""
-    from tvm import tirx
-    from tvm.s_tir.dlight.gpu.matmul import get_index_map
-
-    if get_index_map(schedule.get(block)) is None:
-        return False
-    copies = [schedule.reindex(block, place) for place in (("read", 0), ("read", 1), ("write", 0))]
-    whole, *layouts = get_index_map(schedule.get(block))
-    for copy, side, layout in zip(copies, ("write", "write", "read"), layouts, strict=True):
-        schedule.transform_layout(copy, (side, 0), layout)
-    schedule.transform_block_layout(block, whole)
-    extents = [i.dom.extent for i in schedule.get(block).iter_vars[1:]]
-    if any(isinstance(extent, tirx.IntImm) and int(extent) < LEAST for extent in extents):
-        return False
-    schedule.pad_einsum(block, [1, TILE, TILE, DEPTH])
-    return True
-
-
-def _tile(schedule: s_tir.Schedule, block: Any, dtype: str) -> None:
+def _tile(schedule: s_tir.Schedule, block: Any, dtype: str, along_depth: list[bool]) -> None:
     from tvm.s_tir.dlight.gpu.matmul import auto_inline_consumer_chain
 
     from plugin_autogen.schedule.warp_matrix import intrinsics
 
     functions = intrinsics(dtype, _SUMS[dtype])
+    schedule.pad_einsum(block, [1, TILE, TILE, DEPTH])
     batch, *axes = schedule.get_loops(block)
     (i, i_in), (j, j_in), (k, k_in) = (schedule.split(axis, [None, FRAGMENT]) for axis in axes)
     schedule.reorder(i, j, k, i_in, j_in, k_in)
@@ -99,12 +85,18 @@ def _tile(schedule: s_tir.Schedule, block: Any, dtype: str) -> None:
     warp = schedule.fuse(i1, j1)
     schedule.bind(warp, "threadIdx.y")
 
-    for operand in (0, 1):
-        _fetch(schedule, schedule.cache_read(fragment, operand, "shared"), k0, 1 if dtype == "int8" else 2)
-    for operand, side in enumerate("ab"):
+    bytes_per_element = 1 if dtype == "int8" else 2
+    threads = [("threadIdx.y", WARPS * WARPS), ("threadIdx.x", LANES)]
+    for operand, (side, along) in enumerate(zip("ab", along_depth, strict=True)):
+        copy = schedule.cache_read(fragment, operand, "shared")
         load = schedule.cache_read(fragment, operand, f"wmma.matrix_{side}")
+        if not along:
+            schedule.transform_layout(copy, ("write", 0), lambda batch, side, depth: (batch, depth, side))
         schedule.compute_at(load, k1)
-        _on_fragments(schedule, load, functions[f"load_{side}"])
+        chunk = ACCESS_BYTES // bytes_per_element
+        fetch(schedule, copy, k0, along, threads, chunk)
+        schedule.storage_align(copy, 0, -2, 2 * chunk, chunk)  # rows stay aligned; fewer bank conflicts
+        _on_fragments(schedule, load, functions[f"load_{side}{'' if along else '_across'}"])
 
     sums = schedule.cache_write(fragment, 0, "shared")
     schedule.storage_align(sums, 0, -2, 16, 4)  # fewer bank conflicts; rows stay aligned for the fragments
@@ -120,21 +112,6 @@ def _tile(schedule: s_tir.Schedule, block: Any, dtype: str) -> None:
     rows = schedule.fuse(*schedule.get_loops(sums)[-2:])
     _, lane = schedule.split(rows, [None, LANES])
     schedule.bind(lane, "threadIdx.x")
-
-
-def _fetch(schedule: s_tir.Schedule, copy: Any, slice_loop: Any, bytes_per_element: int) -> None:
-    """One slice of an operand into shared memory by all threads; what comes before the operand is computed there."""
-    from tvm.s_tir.dlight.gpu.matmul import auto_inline_producers
-
-    schedule.compute_at(copy, slice_loop)
-    element = schedule.fuse(*schedule.get_loops(copy)[-2:])
-    _, warp, lane, vector = schedule.split(element, [None, WARPS * WARPS, LANES, 4])
-    schedule.bind(warp, "threadIdx.y")
-    schedule.bind(lane, "threadIdx.x")
-    schedule.vectorize(vector)
-    chunk = 16 // bytes_per_element  # the leading dimension of a fragment is a multiple of 16 bytes
-    schedule.storage_align(copy, 0, -2, 2 * chunk, chunk)
-    auto_inline_producers(schedule, copy)
 
 
 def _on_fragments(schedule: s_tir.Schedule, block: Any, intrinsic: str) -> None:
