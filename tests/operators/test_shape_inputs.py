@@ -17,7 +17,7 @@ from plugin_autogen.graph.selection import PluginRequest
 from plugin_autogen.pipeline import Check, build_plugin_plan
 from plugin_autogen.verify.compare import difference
 from plugin_autogen.verify.reference import reference_outputs
-from tests.cpu_cuda.runner import Call, CpuPlugin, output_specs
+from tests.cpu_cuda.runner import Call, CpuPlugin, PluginFailure, output_specs
 from tests.models import FLOAT, INT32, INT64, load, model, node
 from tests.operators import harness
 
@@ -68,6 +68,20 @@ def test_reshape(tmp_path: Path) -> None:
     plugin = answers(proto, feeds, tmp_path)
     assert [s.name for s in plugin.default.shape_inputs] == ["shape"]
     assert [(r.output, r.axis) for r in plugin.default.resolved] == [(0, 0), (0, 1), (0, 2)]
+
+
+def test_another_number_of_elements_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    proto = model(
+        [node("Reshape", "x shape", "y")], {"x": (FLOAT, ["a", 6]), "shape": (INT64, [2])}, {"y": (FLOAT, [None, None])}
+    )
+    loaded = load(proto, tmp_path)
+    request = PluginRequest("tpat_group", tuple(loaded.node_keys))
+    (subgraph,) = extract(loaded, [request], RTX, allow_symbolic=True, in_network=False).subgraphs
+    plugin, _ = build_plugin_plan(subgraph, Check.OFF)
+    compiled = CpuPlugin.from_plan(plugin, RTX, tmp_path)
+    x, shapes = draw(4, 6), [np.array([5, 5])]
+    with pytest.raises(PluginFailure, match=r"25.*24|24.*25"):
+        compiled.run([x], output_specs(plugin, [x], shapes), shapes=shapes)
 
 
 def test_reshape_that_keeps_zeros(tmp_path: Path) -> None:
