@@ -177,7 +177,11 @@ def test_slice_up_to_a_run_time_end(tmp_path: Path) -> None:
         [node("Slice", "x starts ends axes steps", "y")],
         {"x": (FLOAT, ["a", 9, "c"]), "ends": (INT64, [3])},
         {"y": (FLOAT, OPEN)},
-        {"starts": np.array([1, 0, -1]), "axes": np.array([1, 0, 2]), "steps": np.array([2, 1, -1])},
+        {
+            "starts": np.array([1, 0, -1]),
+            "axes": np.array([1, 0, 2]),
+            "steps": np.array([2, 1, -1]),
+        },  # axis 0 from 0 on
     )
     far = 2**63 - 1
     feeds = [

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from plugin_autogen.lowering.registry import Dimension, NodeContext, converter, shape_of
+from plugin_autogen.lowering.registry import Dimension, NodeContext, converter, dtype_of, shape_of
 
 # views ---------------------------------------------------------------------------------------------------------------
 
@@ -165,7 +165,10 @@ def _reverse_sequence(context: NodeContext) -> Any:
 
 @converter("Slice", since=1)
 def _slice(context: NodeContext) -> Any:
+    from tvm import tirx
+
     from plugin_autogen.lowering import te_loops as tl
+    from plugin_autogen.lowering.te_helpers import const_expr
 
     shape = context.shape(0)
     if context.opset < 10:
@@ -194,13 +197,21 @@ def _slice(context: NodeContext) -> Any:
                 for axis, start, end, step in zip(axes, starts, ends, steps, strict=True)
             ],
         )
-    for axis, start, end, step, count in zip(axes, starts, ends or starts, steps, counts, strict=True):
-        first[axis], number = _range(shape[axis], start, end, step)
-        result[axis] = number if count is None else count
+    resolved = []
+    for i, (axis, start, step) in enumerate(zip(axes, starts, steps, strict=True)):
+        first[axis], result[axis] = _range(shape[axis], start, start if ends is None else ends[i], step)
+        if counts[i] is not None:  # where it begins does not depend on the end
+            result[axis] = counts[i]
+            resolved.append(axis)
         stride[axis] = max(min(step, _FAR), -_FAR)  # such a step leaves one element; the smallest int64 has no literal
 
     def element(position: list[Any], x: Any) -> Any:
-        return x(*(f + i * s for f, i, s in zip(first, position, stride, strict=True)))
+        value = x(*(f + i * s for f, i, s in zip(first, position, stride, strict=True)))
+        if not resolved:
+            return value
+        # always true; without it the sizes of input and result would count as those that must be equal
+        inside = tirx.all(*(position[axis] < tl.wide(shape)[axis] for axis in resolved))
+        return tirx.if_then_else(inside, value, const_expr(0, dtype_of(context.input(0))))
 
     return tl.gather(context, result, element, context.input(0))
 
