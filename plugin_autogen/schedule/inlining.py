@@ -24,3 +24,13 @@ def inline(schedule: s_tir.Schedule) -> list[Any] | None:
 
     blocks = normalize_prim_func(schedule)
     return None if blocks is None else list(try_inline(schedule, blocks))
+
+
+def single_spatial_block(schedule: s_tir.Schedule) -> tuple[Any, list[int]] | None:
+    """The only block that inlining leaves and its extents; None where it reduces, or a size is not fixed."""
+    blocks = inline(schedule)
+    if blocks is None or len(blocks) != 1 or set(blocks[0].dom_kind()) != {"S"}:
+        return None
+    block = blocks[0].block_rv
+    extents = [iterator.dom.extent for iterator in schedule.get(block).iter_vars]
+    return (block, [int(e) for e in extents]) if all(hasattr(e, "value") for e in extents) else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from plugin_autogen.schedule.inlining import inline
+from plugin_autogen.schedule.inlining import single_spatial_block
 from plugin_autogen.schedule.rules.elementwise import can_compute_vectors, can_stage, stage, vectorize, widest
 from plugin_autogen.schedule.rules.matmul import contraction_of
 from plugin_autogen.schedule.rules.tensor_cores import operand_type
@@ -47,14 +47,11 @@ def space_of(function: tirx.PrimFunc, target: Target, arch: int) -> Any:
 
 def elementwise(schedule: s_tir.Schedule) -> list[s_tir.Schedule]:
     """Candidates for a function that inlines into one block without reductions; none for others."""
-    if (blocks := inline(schedule)) is None or len(blocks) != 1 or set(blocks[0].dom_kind()) != {"S"}:
+    if (single := single_spatial_block(schedule)) is None:
         return []
-    block = blocks[0].block_rv
-    extents = [schedule.get(loop).extent for loop in schedule.get_loops(block)]
-    if any(not hasattr(extent, "value") for extent in extents):
-        return []
+    block, extents = single
     statement = schedule.get(block)
-    most = widest(statement, int(extents[-1]))
+    most = widest(statement, extents[-1])
     found = [_strided(schedule.copy(), block)]
     if most > 1 and can_compute_vectors(statement):
         found.append(_in_vectors(schedule.copy(), block, most, vectorize))

@@ -7,6 +7,7 @@ plugins on the emulated device, which checks each access for its bounds and for 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from plugin_autogen.graph.subgraph import BorderTensor, Subgraph
 from plugin_autogen.lowering.importer import RelaxModule
 from plugin_autogen.lowering.legalize import legalize, to_calls
 from plugin_autogen.releases import release
-from plugin_autogen.schedule.lower import LoweredFunction, NotSchedulable, lower
+from plugin_autogen.schedule.lower import LoweredFunction, NotSchedulable, _check_limits, lower
 from plugin_autogen.schedule.rules import Rule, default_rules
 from plugin_autogen.schedule.rules.elementwise import Elementwise
 from plugin_autogen.schedule.rules.reduction import Reduction
@@ -567,6 +568,38 @@ def test_dynamic_shared_memory_counts() -> None:
     schedule.bind(schedule.split(schedule.get_loops(staged)[-1], [None, 1000])[1], "threadIdx.x")
     with pytest.raises(NotSchedulable, match="52000 bytes of shared memory"):
         lower(schedule.mod["main"], "map", "by hand", cuda_target())
+
+
+def test_local_memory_has_a_limit() -> None:
+    with pytest.raises(NotSchedulable, match="local memory"):
+        _check_limits(_local_kernel(200_000))
+    _check_limits(_local_kernel(100_000))
+
+
+def _local_kernel(elements: int) -> Any:
+    """A kernel that keeps so many float32 in each thread."""
+    from tvm import tirx
+
+    buffer = tirx.decl_buffer((elements,), "float32", scope="local")
+    zero = tirx.const(0, "int32")
+    body = tirx.SeqStmt([tirx.AllocBuffer(buffer), tirx.BufferStore(buffer, tirx.const(0.0, "float32"), [zero])])
+    return tirx.PrimFunc([], body)
+
+
+@pytest.mark.parametrize("shape", [(16, 64, 132, 132), (8, 3, 7, 40000)])
+def test_threads_of_large_tensors_keep_their_own_elements_only(shape: tuple[int, ...]) -> None:
+    """Where an element comes from depends on a condition, so it passes through registers."""
+    from tvm import te, tirx
+
+    x = te.placeholder(shape, "float32", name="x")
+    half = shape[-1] // 2
+    y = te.compute(shape, lambda *i: tirx.Select(i[-1] < half, x(*i), x(*i[:-1], shape[-1] - 1 - i[-1])), name="y")
+    function, target = te.create_prim_func([x, y]), cuda_target()
+    scheduled = Elementwise().apply(function, target)
+    assert scheduled is not None
+    (kernel,) = lower(scheduled, "f", "elementwise", target).kernels.values()
+    sizes = [int(n) for n in re.findall(r"alloc_local\(\((\d+),\)", kernel.script())]
+    assert sizes and max(sizes) <= 8, kernel.script()
 
 
 def test_tensor_cores_stay_away_from_gpus_without_them() -> None:

@@ -10,7 +10,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from plugin_autogen.schedule.inlining import inlined
+from plugin_autogen.schedule.inlining import single_spatial_block
 
 if TYPE_CHECKING:
     from tvm import s_tir, tirx
@@ -38,19 +38,15 @@ class Elementwise:
         self._few_elements = few_elements
 
     def apply(self, function: tirx.PrimFunc, target: Target) -> tirx.PrimFunc | None:
-        if (found := inlined(function)) is None:
+        from tvm import s_tir
+
+        schedule = s_tir.Schedule(function)
+        if (found := single_spatial_block(schedule)) is None:
             return None
-        schedule, blocks = found
-        if len(blocks) != 1 or set(blocks[0].dom_kind()) != {"S"}:
-            return None
-        block = blocks[0].block_rv
-        extents = [schedule.get(loop).extent for loop in schedule.get_loops(block)]
-        if not extents or any(not hasattr(extent, "value") for extent in extents):
-            return None
-        total = math.prod(int(extent) for extent in extents)
+        block, extents = found
         statement = schedule.get(block)
-        width = widest(statement, int(extents[-1]))
-        if width == 1 or not self._few_elements <= total < 1 << 31:
+        width = widest(statement, extents[-1])
+        if width == 1 or not self._few_elements <= math.prod(extents) < 1 << 31:
             return None
         if can_compute_vectors(statement):
             vectorize(schedule, block, width, THREADS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from plugin_autogen.schedule.inlining import inlined
+from plugin_autogen.schedule.inlining import single_spatial_block
 from plugin_autogen.schedule.rules.elementwise import can_stage
 
 if TYPE_CHECKING:
@@ -36,23 +36,20 @@ class Transpose:
         self._few_elements = few_elements
 
     def apply(self, function: tirx.PrimFunc, target: Target) -> tirx.PrimFunc | None:
-        if (found := inlined(function)) is None:
+        from tvm import s_tir
+
+        schedule = s_tir.Schedule(function)
+        if (found := single_spatial_block(schedule)) is None:
             return None
-        schedule, blocks = found
-        if len(blocks) != 1 or set(blocks[0].dom_kind()) != {"S"}:
-            return None
-        block = blocks[0].block_rv
+        block, extents = found
         statement = schedule.get(block)
-        extents = [iterator.dom.extent for iterator in statement.iter_vars]
-        if any(not hasattr(extent, "value") for extent in extents):
-            return None
-        if not self._few_elements <= math.prod(int(extent) for extent in extents) < 1 << 31:
+        if not self._few_elements <= math.prod(extents) < 1 << 31:
             return None
         crossed = [(i, axes) for i in range(len(statement.reads)) if (axes := _crossed_axes(statement, i)) is not None]
         if len(crossed) != 1 or not can_stage(statement):
             return None
         ((read, (row, column)),) = crossed
-        if min(int(extents[row]), int(extents[column])) < SHORTEST:
+        if min(extents[row], extents[column]) < SHORTEST:
             return None
         _schedule(schedule, block, read, row, column)
         scheduled: tirx.PrimFunc = schedule.mod["main"]
