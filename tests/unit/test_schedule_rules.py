@@ -28,6 +28,7 @@ from plugin_autogen.releases import release
 from plugin_autogen.schedule.lower import LoweredFunction, NotSchedulable, _check_limits, lower
 from plugin_autogen.schedule.rules import Rule, default_rules
 from plugin_autogen.schedule.rules.elementwise import Elementwise
+from plugin_autogen.schedule.rules.matmul import TILES, Matmul
 from plugin_autogen.schedule.rules.reduction import Reduction
 from plugin_autogen.schedule.rules.short_rows import ShortRows
 from plugin_autogen.schedule.rules.thread_per_row import rows_attribute
@@ -410,7 +411,7 @@ CASES: dict[str, Case] = {
     "vector_half": _vector(16, 64, "float16", behind=True),
     "vector_one": _vector(1, 3, behind=True),
     "matmul_small": _matmul(4, 3, 5, rules=MATMUL),
-    "matmul_prime": _matmul(37, 67, 19, rules=MATMUL),
+    "matmul_prime": _matmul(37, 67, 19, rules=(*MATMUL, "matmul, large tile")),
     "matmul_one_deep": _matmul(33, 65, 1),
     "matmul_one_row": _matmul(1, 65, 17),
     "matmul_bias": _matmul(31, 61, 17, behind="bias"),
@@ -433,8 +434,7 @@ CASES: dict[str, Case] = {
     "matmul_half_merged": _matmul(65, 66, 67, "float16", batch=2, behind="merged", rules=TENSOR_CORES),
     "matmul_half_columns": _matmul(33, 34, 67, "float16", batch=2, behind="merged_columns", rules=TENSOR_CORES),
     "matmul_across": _matmul(37, 67, 19, across=True, rules=MATMUL),
-    "matmul_across_whole": _matmul(64, 128, 32, batch=2, across=True, rules=MATMUL),
-    "matmul_large_tile": _matmul(257, 4100, 9, behind="merged", batch=1, rules=MATMUL),
+    "matmul_across_whole": _matmul(64, 128, 32, batch=2, across=True, rules=(*MATMUL, "matmul, large tile")),
     "matmul_half_across": _matmul(67, 131, 71, "float16", across=True, rules=TENSOR_CORES),
     "matmul_half_across_whole": _matmul(64, 128, 64, "float16", batch=2, across=True, rules=TENSOR_CORES),
     "matmul_int8_across": _matmul(66, 130, 70, "int8", "int32", across=True, rules=TENSOR_CORES),
@@ -512,6 +512,7 @@ RULES: dict[str, Rule] = {rule.name: rule for rule in default_rules() if rule.na
 RULES["short_rows"] = ShortRows(fewest_rows=1)
 RULES["reduction in parts"] = Reduction(busy_threads=1 << 17)
 RULES["transpose"] = Transpose(few_elements=1)
+RULES["matmul, large tile"] = Matmul(TILES[:1])
 RULES["elementwise"] = Elementwise(few_elements=1)  # small cases show the same as large ones
 
 

@@ -12,6 +12,7 @@ few reads of shared memory. The tile is chosen so that most of a GPU is busy in 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,9 @@ class Matmul:
     name = "matmul"
     keeps_host_loops = False
 
+    def __init__(self, tiles: Sequence[Tile] = TILES) -> None:
+        self._tiles = tiles
+
     def apply(self, function: tirx.PrimFunc, target: Target) -> tirx.PrimFunc | None:
         from tvm import s_tir
 
@@ -75,7 +79,7 @@ class Matmul:
         along_depth = as_matrices(schedule, block)
         if along_depth is None or _is_vector(schedule.get(block)):
             return None
-        tile = _tile_for([i.dom.extent for i in schedule.get(block).iter_vars[:3]])
+        tile = _tile_for([i.dom.extent for i in schedule.get(block).iter_vars[:3]], self._tiles)
         _schedule(schedule, block, tile, along_depth)
         scheduled: tirx.PrimFunc = schedule.mod["main"]
         return scheduled
@@ -89,12 +93,12 @@ def _is_vector(contraction: s_tir.SBlock) -> bool:
     return any(isinstance(extent, tirx.IntImm) and int(extent) <= VECTORS for extent in sides)
 
 
-def _tile_for(extents: list[Any]) -> Tile:
+def _tile_for(extents: list[Any], tiles: Sequence[Tile]) -> Tile:
     """The tile with which the whole product takes the least time: rounds of blocks, times the cost of a block."""
     from tvm import tirx
 
     if not all(isinstance(extent, tirx.IntImm) for extent in extents):
-        return TILES[2]
+        return tiles[len(tiles) // 2]
     batch, rows, columns = (int(extent) for extent in extents)
 
     def time(tile: Tile) -> float:
@@ -102,7 +106,7 @@ def _tile_for(extents: list[Any]) -> Tile:
         blocks = batch * -(-rows // height) * -(-columns // width)
         return -(-blocks // MULTIPROCESSORS) * height * width * tile.cost
 
-    return min(TILES, key=time)
+    return min(tiles, key=time)
 
 
 def _schedule(schedule: s_tir.Schedule, block: Any, tile: Tile, along_depth: list[bool]) -> None:
