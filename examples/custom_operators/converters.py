@@ -53,3 +53,24 @@ def xlogy(context: NodeContext):
         return te.compute(x.shape, value, name="xlogy")
 
     return context.te(compute, context.input(0), context.input(1))
+
+
+def until_negative_in_numpy(x):
+    return x[: np.argmax(np.append(x, -1.0) < 0)]
+
+
+@converter("UntilNegative", domain="custom_domain", reference=until_negative_in_numpy)
+def until_negative(context: NodeContext):
+    """The elements before the first one below 0."""
+    x = context.input(0)
+    (length,) = context.shape(0)
+    bound = context.size_bound({0: 0}, length)  # output 0 has up to `length` elements along axis 0
+
+    def first_negative(x):
+        k = te.reduce_axis((0, length))
+        found = tirx.Select(x(k) < 0, k.var, length)
+        first = te.compute((1,), lambda _: te.min(found.astype("int64"), axis=k), name="first")
+        return te.compute((1,), lambda i: tirx.min(first(i), length), name="count")  # of nothing the minimum is huge
+
+    size = context.declare_size(bound, context.te(first_negative, x))  # from int64 [1]
+    return context.te(lambda x: te.compute((size,), lambda i: x(i), name="kept"), x)
